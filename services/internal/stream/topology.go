@@ -1,0 +1,151 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/posthaste/posthaste/pkg/subject"
+)
+
+// The streams.
+const (
+	Raw      = "POSTHASTE_RAW"      // what sources said, byte for byte
+	Trace    = "POSTHASTE_TRACE"    // the state of every waybill, newest only
+	Push     = "POSTHASTE_PUSH"     // pushes on their way to endpoints
+	Rejected = "POSTHASTE_REJECTED" // reports that could not be used, and why
+)
+
+// Config says how the streams are kept. The zero value is a single server's.
+type Config struct {
+	// Replicas is 1 on a single server and 3 in a cluster.
+	Replicas int
+	// RawMaxBytes, TraceMaxBytes, PushMaxBytes and RejectedMaxBytes bound the
+	// streams. A full stream refuses, so that nothing is dropped and intake
+	// answers 503; zero takes the default (16, 32, 16, 1 GiB).
+	RawMaxBytes, TraceMaxBytes, PushMaxBytes, RejectedMaxBytes int64
+	// RawMaxAge is how long raw traces are kept, used or not. It must exceed the
+	// longest outage of the normalizer by far; zero means 72 h.
+	RawMaxAge time.Duration
+	// TraceMaxAge is how long a waybill without a change stays in TRACE before
+	// it lives in PostgreSQL alone; zero means 60 days.
+	TraceMaxAge time.Duration
+}
+
+const gib = 1 << 30
+
+func orDefault[T int | int64 | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+// streams is the topology. Each field that would lose something if it changed
+// says so.
+func (c Config) streams() []jetstream.StreamConfig {
+	replicas := orDefault(c.Replicas, 1)
+	base := jetstream.StreamConfig{
+		Storage:            jetstream.FileStorage, // memory would lose all at a restart
+		Retention:          jetstream.LimitsPolicy,
+		Discard:            jetstream.DiscardNew, // old would drop what is still owed
+		Replicas:           replicas,
+		MaxMsgs:            -1,
+		MaxMsgsPerSubject:  -1,
+		MaxMsgSize:         -1,
+		MaxConsumers:       -1,
+		Duplicates:         2 * time.Minute, // unused: idempotence rests on the merge
+		AllowDirect:        true,
+		AllowAtomicPublish: true, // without it every message costs an fsync
+	}
+	raw := base
+	raw.Name, raw.Subjects = Raw, []string{subject.AllRaw}
+	raw.Description = "Raw traces as sources sent them"
+	raw.MaxAge = orDefault(c.RawMaxAge, 72*time.Hour)
+	raw.MaxBytes = orDefault(c.RawMaxBytes, 16*gib)
+
+	trace := base
+	trace.Name, trace.Subjects = Trace, []string{subject.AllTrace}
+	trace.Description = "The newest trace update of every waybill: the state itself"
+	trace.MaxMsgsPerSubject = 1 // compaction: the newest covers the older
+	trace.MaxAge = orDefault(c.TraceMaxAge, 60*24*time.Hour)
+	trace.MaxBytes = orDefault(c.TraceMaxBytes, 32*gib)
+
+	push := base
+	push.Name, push.Subjects = Push, []string{subject.AllPush}
+	push.Description = "Pushes on their way to endpoints; trimmed to what is acknowledged"
+	// No MaxAge: an old push is still owed.
+	push.MaxBytes = orDefault(c.PushMaxBytes, 16*gib)
+
+	rejected := base
+	rejected.Name, rejected.Subjects = Rejected, []string{subject.AllRejected}
+	rejected.Description = "Reports that could not be used, and why"
+	rejected.MaxAge = 30 * 24 * time.Hour
+	rejected.MaxBytes = orDefault(c.RejectedMaxBytes, gib)
+	rejected.Discard = jetstream.DiscardOld // for people to look at; must never stop the others
+
+	return []jetstream.StreamConfig{raw, trace, push, rejected}
+}
+
+// Ensure makes the streams that are missing and checks those that exist. It
+// refuses a stream that is weaker than it must be: other storage, other discard
+// policy, fewer replicas, no atomic publishing; limits may differ.
+func Ensure(ctx context.Context, js jetstream.JetStream, cfg Config) error {
+	for _, want := range cfg.streams() {
+		s, err := js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			if _, err := js.CreateStream(ctx, want); err != nil {
+				return fmt.Errorf("create stream %s: %w", want.Name, err)
+			}
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look up stream %s: %w", want.Name, err)
+		}
+		if err := verify(s.CachedInfo().Config, want); err != nil {
+			return fmt.Errorf("stream %s: %w; change it with the nats command line and start again", want.Name, err)
+		}
+	}
+	return nil
+}
+
+// Verify is [Ensure] without the making: a stream that is missing is an error.
+func Verify(ctx context.Context, js jetstream.JetStream, cfg Config) error {
+	for _, want := range cfg.streams() {
+		s, err := js.Stream(ctx, want.Name)
+		if err != nil {
+			return fmt.Errorf("look up stream %s: %w", want.Name, err)
+		}
+		if err := verify(s.CachedInfo().Config, want); err != nil {
+			return fmt.Errorf("stream %s: %w", want.Name, err)
+		}
+	}
+	return nil
+}
+
+func verify(have, want jetstream.StreamConfig) error {
+	switch {
+	case have.Storage != want.Storage:
+		return fmt.Errorf("storage is %s and must be %s", have.Storage, want.Storage)
+	case have.Retention != want.Retention:
+		return fmt.Errorf("retention is %s and must be %s", have.Retention, want.Retention)
+	case have.Discard != want.Discard:
+		return fmt.Errorf("discard policy is %s and must be %s", have.Discard, want.Discard)
+	case have.MaxMsgsPerSubject != want.MaxMsgsPerSubject:
+		return fmt.Errorf("max messages per subject is %d and must be %d", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	case have.Replicas < want.Replicas:
+		return fmt.Errorf("it has %d replicas and needs %d", have.Replicas, want.Replicas)
+	case !have.AllowAtomicPublish:
+		return errors.New("atomic publishing is off")
+	case !have.AllowDirect:
+		return errors.New("direct get is off")
+	case have.PersistMode != want.PersistMode:
+		return errors.New("it persists asynchronously")
+	case want.MaxAge == 0 && have.MaxAge != 0:
+		return fmt.Errorf("it drops messages after %s and must not", have.MaxAge)
+	}
+	return nil
+}
