@@ -1,26 +1,32 @@
 package embedded
 
 import (
+	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"sync"
 	"time"
 )
 
+// outputGrace is how long what a child printed may take to be read after its
+// end. A grandchild that outlives it would hold the pipe open for ever.
+const outputGrace = 5 * time.Second
+
 // child is a process that ends with this one.
 type child struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
-	err  error         // how; read after done
+	cmd    *exec.Cmd
+	output io.Writer
+	done   chan struct{} // closed when it has ended and its output is read
+	err    error         // how it ended; read after done
 }
 
-// startChild starts a process and waits for its end in a goroutine. On Linux the
-// parent-death signal follows the thread that forked, not the process, so that
-// goroutine keeps its thread for as long as the child lives.
-func startChild(cmd *exec.Cmd) (*child, error) {
-	c := &child{cmd: cmd, done: make(chan struct{})}
-	// A grandchild that outlives the child would hold its output open for ever.
-	cmd.WaitDelay = 5 * time.Second
+// startChild starts a process, gives what it prints to output, and waits for its
+// end in a goroutine. On Linux the parent-death signal follows the thread that
+// forked, not the process, so that goroutine keeps its thread for as long as the
+// child lives.
+func startChild(cmd *exec.Cmd, output io.Writer) (*child, error) {
+	c := &child{cmd: cmd, output: output, done: make(chan struct{})}
 	started := make(chan error, 1)
 	go c.run(started)
 	if err := <-started; err != nil {
@@ -33,12 +39,33 @@ func (c *child) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer close(c.done)
-	if c.err = c.cmd.Start(); c.err != nil {
-		started <- c.err
+	r, w, err := os.Pipe()
+	if err != nil {
+		started <- err
 		return
 	}
-	started <- nil
+	defer func() { _ = r.Close() }()
+	c.cmd.Stdout, c.cmd.Stderr = w, w
+	err = c.cmd.Start()
+	_ = w.Close()
+	started <- err
+	if err != nil {
+		return
+	}
+	copied := make(chan struct{})
+	go c.copyOutput(r, copied)
 	c.err = c.cmd.Wait()
+	select {
+	case <-copied:
+	case <-time.After(outputGrace):
+		_ = r.Close()
+		<-copied
+	}
+}
+
+func (c *child) copyOutput(r io.Reader, copied chan<- struct{}) {
+	defer close(copied)
+	_, _ = io.Copy(c.output, r) // ends with the pipe
 }
 
 // tail keeps the end of what a process prints, for the error message.

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -222,40 +221,42 @@ func (c *cluster) prepareFolders() error {
 	return err
 }
 
-// socketFolder makes a folder for the socket whose path is short, and the same
-// at every start: nothing piles up when we are killed.
+// socketFolder makes a folder for the socket: beside the data, or where that
+// path is too long, in a folder for temporary files under a name that is the
+// same at every start, so that nothing piles up when we are killed.
 func (c *cluster) socketFolder() (string, error) {
 	sum := sha256.Sum256([]byte(c.data))
 	name := "posthaste-" + hex.EncodeToString(sum[:6])
 	var tried []error
-	for _, base := range slices.Compact([]string{os.TempDir(), "/tmp"}) {
-		dir := filepath.Join(base, name)
-		if len(dir)+len(socketName) > maxSocketPath {
-			tried = append(tried, fmt.Errorf("%s is too long", dir))
-			continue
-		}
-		if c.account != nil {
-			if closed := c.account.closedFolder(base); closed != "" {
-				tried = append(tried, fmt.Errorf("%s may not enter %s", c.account.name, closed))
-				continue
-			}
-		}
-		// It holds nothing but sockets of a server that is gone. Somebody
-		// else's folder of that name can't be removed, which is the point: a
-		// socket must not be put where others can replace it.
-		err := os.RemoveAll(dir)
-		if err == nil {
-			err = os.Mkdir(dir, 0o700)
-		}
-		if err == nil {
-			err = c.account.own(dir)
-		}
+	for _, dir := range []string{filepath.Join(c.dir, "run"), filepath.Join(os.TempDir(), name), filepath.Join("/tmp", name)} {
+		err := c.makeSocketFolder(dir)
 		if err == nil {
 			return dir, nil
 		}
 		tried = append(tried, err)
 	}
 	return "", fmt.Errorf("no folder for the socket: %w", errors.Join(tried...))
+}
+
+func (c *cluster) makeSocketFolder(dir string) error {
+	if len(dir)+len(socketName) > maxSocketPath {
+		return fmt.Errorf("%s is too long", dir)
+	}
+	if c.account != nil && c.account.passFolders == 0 {
+		if closed := c.account.closedFolder(filepath.Dir(dir)); closed != "" {
+			return fmt.Errorf("%s may not enter %s", c.account.name, closed)
+		}
+	}
+	// It holds nothing but sockets of a server that is gone. Somebody else's
+	// folder of that name can't be removed, which is the point: a socket must
+	// not be put where others can replace it.
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	return c.account.own(dir)
 }
 
 // initialise makes the cluster, in a folder that gets its name when it is
@@ -275,9 +276,8 @@ func (c *cluster) initialise(ctx context.Context) error {
 	}
 	var out tail
 	cmd := c.command("initdb", args...)
-	cmd.Stdout, cmd.Stderr = &out, &out
 	began := time.Now()
-	child, err := startChild(cmd)
+	child, err := startChild(cmd, &out)
 	if err != nil {
 		return fmt.Errorf("initdb: %w", err)
 	}
@@ -349,10 +349,10 @@ func (c *cluster) start(ctx context.Context, lock *folderLock) (*PostgreSQL, err
 	}
 	cmd := c.command("postgres", args...)
 	p := &PostgreSQL{programs: c.programs, lock: lock, socket: c.socket, database: c.cfg.Database, stderr: new(tail)}
-	cmd.Stderr = io.MultiWriter(p.stderr, &lineLog{log: c.cfg.Log.With("component", "postgresql")})
+	output := io.MultiWriter(p.stderr, &lineLog{log: c.cfg.Log.With("component", "postgresql")})
 	began := time.Now()
 	var err error
-	if p.child, err = startChild(cmd); err != nil {
+	if p.child, err = startChild(cmd, output); err != nil {
 		return nil, err
 	}
 	if err := p.awaitReady(ctx); err != nil {

@@ -123,6 +123,15 @@ func TestPostgreSQL_WorksBelowAClosedFolder(t *testing.T) {
 	wantUnprivileged(t, p.PID())
 }
 
+// The path of a socket may have about 100 bytes.
+func TestPostgreSQL_WorksBelowALongPath(t *testing.T) {
+	t.Parallel()
+	p := startPostgreSQL(t, embedded.PostgreSQLConfig{Dir: filepath.Join(folder(t), strings.Repeat("long", 30)), Volatile: true})
+	if got := query(t, p, "SELECT 'yes'"); got != "yes" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestPostgreSQL_IsNeverStartedTwiceOnAFolder(t *testing.T) {
 	t.Parallel()
 	cfg := embedded.PostgreSQLConfig{Dir: folder(t), Volatile: true}
