@@ -1,0 +1,79 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+)
+
+// interceptor is what happens around every call: the deadline's cap, recovery,
+// the error's conversion, and the log line.
+type interceptor struct {
+	log         *slog.Logger
+	maxDeadline time.Duration
+	watches     context.Context // done when watches must end
+}
+
+func (i *interceptor) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, i.maxDeadline)
+	defer cancel()
+	err = i.guard(func() error {
+		var err error
+		resp, err = handler(ctx, req)
+		return err
+	})
+	if err = i.finish(ctx, info.FullMethod, began, err); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+func (i *interceptor) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	began := time.Now()
+	watch := info.IsServerStream && !info.IsClientStream
+	if watch {
+		ctx, cancel := context.WithCancel(ss.Context())
+		defer cancel()
+		defer context.AfterFunc(i.watches, cancel)()
+		ss = watchStream{ServerStream: ss, ctx: ctx}
+	}
+	err := i.guard(func() error { return handler(srv, ss) })
+	if watch && i.watches.Err() != nil {
+		err = Unavailable(time.Second)
+	}
+	return i.finish(ss.Context(), info.FullMethod, began, err)
+}
+
+// watchStream is a stream that ends when the server stops.
+type watchStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context is done when the caller or the server ends the stream.
+func (w watchStream) Context() context.Context { return w.ctx }
+
+// guard turns a panic into an error: one bad call must not end the others.
+func (i *interceptor) guard(call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = Internal(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	return call()
+}
+
+func (i *interceptor) finish(ctx context.Context, method string, began time.Time, err error) error {
+	answer, fault := toStatus(err)
+	if fault {
+		i.log.ErrorContext(ctx, "a call failed", "method", method, "error", err)
+	}
+	i.log.DebugContext(ctx, "call", "method", method, "code", status.Code(answer).String(), "took", time.Since(began))
+	return answer
+}

@@ -1,0 +1,159 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+)
+
+// MaxReceive is the largest message the server takes; more comes by streaming.
+const MaxReceive = 4 << 20
+
+// ServerConfig says how a gRPC server runs.
+type ServerConfig struct {
+	// Listen is its address. Required.
+	Listen string
+	// MaxDeadline caps how long a unary call may take, whatever the caller asks
+	// for; 0 means 30 s. Streams last as long as both sides want.
+	MaxDeadline time.Duration
+	// MaxConnectionAge ends connections now and then so that load spreads over
+	// new instances; calls in progress get five minutes more. 0 means 30
+	// minutes.
+	MaxConnectionAge time.Duration
+	// NoReflection hides what the server offers from grpcurl and its like.
+	NoReflection bool
+	// Log receives faults, and at debug level a line for each call. Required.
+	Log *slog.Logger
+	// Tracer, Meter and Propagator measure calls. Required.
+	Tracer     trace.TracerProvider
+	Meter      metric.MeterProvider
+	Propagator propagation.TextMapPropagator
+}
+
+// Server is a gRPC server with health, reflection, limits, and errors that say
+// what to do. Register services, then start it.
+type Server struct {
+	grpc     *grpc.Server
+	health   *health.Server
+	cfg      ServerConfig
+	listener net.Listener
+	served   chan struct{}
+	// endWatches ends streams on which the server alone sends: they have no end
+	// of their own, and a graceful stop would wait for them for ever.
+	endWatches context.CancelFunc
+}
+
+// NewServer makes a server that doesn't listen yet.
+func NewServer(cfg ServerConfig) *Server {
+	if cfg.MaxDeadline == 0 {
+		cfg.MaxDeadline = 30 * time.Second
+	}
+	if cfg.MaxConnectionAge == 0 {
+		cfg.MaxConnectionAge = 30 * time.Minute
+	}
+	watches, endWatches := context.WithCancel(context.Background())
+	calls := &interceptor{log: cfg.Log, maxDeadline: cfg.MaxDeadline, watches: watches}
+	s := &Server{
+		cfg:        cfg,
+		health:     health.NewServer(),
+		served:     make(chan struct{}),
+		endWatches: endWatches,
+		grpc: grpc.NewServer(
+			grpc.MaxRecvMsgSize(MaxReceive),
+			grpc.StatsHandler(otelgrpc.NewServerHandler(
+				otelgrpc.WithTracerProvider(cfg.Tracer), otelgrpc.WithMeterProvider(cfg.Meter), otelgrpc.WithPropagators(cfg.Propagator))),
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+			grpc.KeepaliveParams(keepalive.ServerParameters{
+				Time: time.Minute, Timeout: 20 * time.Second,
+				MaxConnectionAge: cfg.MaxConnectionAge, MaxConnectionAgeGrace: 5 * time.Minute,
+			}),
+			grpc.ChainUnaryInterceptor(calls.unary),
+			grpc.ChainStreamInterceptor(calls.stream),
+		),
+	}
+	healthpb.RegisterHealthServer(s.grpc, s.health)
+	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
+	return s
+}
+
+// RegisterService adds a service. Call it before [Server.Start]; generated
+// Register…Server functions do.
+func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	s.grpc.RegisterService(desc, impl)
+	s.health.SetServingStatus(desc.ServiceName, healthpb.HealthCheckResponse_NOT_SERVING)
+}
+
+// Start listens and serves. Health says NOT_SERVING until [Server.SetServing].
+func (s *Server) Start(ctx context.Context) error {
+	if !s.cfg.NoReflection {
+		reflection.Register(s.grpc)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("start the gRPC server: %w", err)
+	}
+	s.listener = l
+	go func() {
+		defer close(s.served)
+		if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			s.cfg.Log.Error("the gRPC server ended", "error", err)
+		}
+	}()
+	return nil
+}
+
+// Addr is the address it listens on. Call it after [Server.Start].
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// SetServing tells health checkers of all services.
+func (s *Server) SetServing(serving bool) {
+	status := healthpb.HealthCheckResponse_NOT_SERVING
+	if serving {
+		status = healthpb.HealthCheckResponse_SERVING
+	}
+	s.health.SetServingStatus("", status)
+	for name := range s.grpc.GetServiceInfo() {
+		s.health.SetServingStatus(name, status)
+	}
+}
+
+// Stop says NOT_SERVING, takes no new calls, ends watches with UNAVAILABLE so
+// that they resume elsewhere, and waits for the other calls in progress. When the context ends first they are cancelled, and the context's error is
+// returned.
+func (s *Server) Stop(ctx context.Context) error {
+	s.health.Shutdown()
+	s.endWatches()
+	if s.listener == nil {
+		s.grpc.Stop()
+		return nil
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.grpc.GracefulStop()
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-done
+		err = fmt.Errorf("stop the gRPC server: calls in progress were cancelled: %w", ctx.Err())
+	}
+	<-s.served
+	return err
+}
