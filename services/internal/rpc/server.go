@@ -116,8 +116,13 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
-// Addr is the address it listens on. Call it after [Server.Start].
-func (s *Server) Addr() string { return s.listener.Addr().String() }
+// Addr is the address it listens on, empty before [Server.Start].
+func (s *Server) Addr() string {
+	if s.listener == nil {
+		return ""
+	}
+	return s.listener.Addr().String()
+}
 
 // SetServing tells health checkers of all services.
 func (s *Server) SetServing(serving bool) {

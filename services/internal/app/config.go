@@ -1,0 +1,177 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Config is what all programs are configured with. Every program takes all of
+// it, so that one set of POSTHASTE_ variables serves them all; what a program
+// doesn't use has no effect on it. Each setting is a flag and a variable, see
+// docs/configuration.md, which is made from these structs.
+type Config struct {
+	Log      LogConfig      `embed:"" prefix:"log-" group:"log"`
+	Ops      OpsConfig      `embed:"" prefix:"ops-" group:"ops"`
+	Trace    TraceConfig    `embed:"" prefix:"trace-" group:"ops"`
+	Stop     StopConfig     `embed:"" prefix:"stop-" group:"ops"`
+	NATS     NATSConfig     `embed:"" prefix:"nats-" group:"nats"`
+	Stream   StreamConfig   `embed:"" prefix:"stream-" group:"nats"`
+	Database DatabaseConfig `embed:"" prefix:"database-" group:"database"`
+	Embedded EmbeddedConfig `embed:"" group:"all-in-one"`
+	GRPC     GRPCConfig     `embed:"" prefix:"grpc-" group:"servers"`
+	HTTP     HTTPConfig     `embed:"" prefix:"http-" group:"servers"`
+	Sources  SourcesConfig  `embed:"" group:"sources"`
+	Work     WorkConfig     `embed:"" group:"work"`
+}
+
+// LogConfig says how log lines are written, always to standard error.
+type LogConfig struct {
+	Format string     `enum:"text,json" default:"text" help:"Form of log lines: text or json."`
+	Level  slog.Level `default:"info" help:"Least level that is logged: debug (a line for every message), info, warn or error."`
+}
+
+// OpsConfig is about the server for operators.
+type OpsConfig struct {
+	Listen string `default:"127.0.0.1:9464" help:"Address of /metrics, /healthz, /readyz and /debug/pprof. It has no authentication."`
+}
+
+// TraceConfig is about OpenTelemetry traces. Whether and where they are exported
+// is said by the standard OTEL_ variables.
+type TraceConfig struct {
+	Ratio float64 `default:"0.01" help:"Share of traces begun here that are recorded, 0 to 1. At 1 every parcel event costs about ten spans."`
+}
+
+// StopConfig is about ending.
+type StopConfig struct {
+	Delay time.Duration `default:"0s" help:"Wait between saying not ready and stopping. Behind a load balancer: longer than it takes to notice, such as 5s."`
+	Grace time.Duration `default:"20s" help:"Longest time for work in progress to finish. What doesn't is done again by another instance. Shorter than the longest push time-out repeats pushes at every restart."`
+}
+
+// NATSConfig says where NATS is.
+type NATSConfig struct {
+	URL         SecretURL `help:"NATS servers, such as nats://host:4222, separated by commas. The all-in-one runs its own when this is empty."`
+	Credentials string    `type:"path" help:"Credentials file (.creds) for NATS."`
+}
+
+// StreamConfig is about the streams.
+type StreamConfig struct {
+	Manage           bool          `negatable:"" default:"true" help:"Make streams that are missing. Off, a missing stream is an error."`
+	Replicas         int           `default:"1" help:"Replicas of each stream: 1 on a single server, 3 in a cluster."`
+	RawMaxBytes      Size          `default:"0" help:"Most bytes of raw traces kept. Full, intake answers 503. 0 chooses by the disk, or 16GiB."`
+	TraceMaxBytes    Size          `default:"0" help:"Most bytes of waybill states kept. Full, normalising stops. 0 chooses by the disk, or 32GiB."`
+	PushMaxBytes     Size          `default:"0" help:"Most bytes of pushes on their way. Full, matching waits. 0 chooses by the disk, or 16GiB."`
+	RejectedMaxBytes Size          `default:"0" help:"Most bytes of rejected reports kept; the oldest go. 0 chooses by the disk, or 1GiB."`
+	RawMaxAge        time.Duration `default:"72h" help:"How long raw traces are kept. Must exceed the longest outage of the normalizer: what is older is lost to it."`
+	TraceMaxAge      time.Duration `default:"1440h" help:"How long a waybill without a change stays in the stream; later it is in PostgreSQL alone."`
+}
+
+// DatabaseConfig says where PostgreSQL is.
+type DatabaseConfig struct {
+	URL      SecretURL `help:"PostgreSQL, such as postgres://user:password@host/database. The all-in-one runs its own when this is empty."`
+	MaxConns int32     `default:"0" help:"Most connections of this process; 0 means four, or one for each core if there are more."`
+	Volatile bool      `hidden:"" help:"Accept a PostgreSQL that may lose what it has committed. Tests only."`
+}
+
+// EmbeddedConfig is about the servers that the all-in-one runs itself.
+type EmbeddedConfig struct {
+	Data         string `type:"path" default:".data" help:"Folder of all data of the all-in-one. Survives restarts; never deleted."`
+	NATSListen   string `name:"nats-listen" default:"127.0.0.1:4222" help:"Address at which the all-in-one's NATS takes clients; empty opens no port. It has no authentication."`
+	NATSMaxStore Size   `name:"nats-max-store" default:"0" help:"Most bytes of all streams of the all-in-one's NATS; 0 means three quarters of the disk's free space."`
+	PGBin        string `name:"pg-bin" help:"Folder of the programs initdb and postgres. Empty looks on the PATH and where systems put them."`
+	PGFetched    string `name:"pg-fetched" default:".cache/postgres" help:"Folder that hack/ensure-postgres fetches PostgreSQL to; used when the system has none."`
+}
+
+// GRPCConfig is about the gRPC server.
+type GRPCConfig struct {
+	Listen      string        `default:"127.0.0.1:9090" help:"Address of the gRPC server."`
+	Reflection  bool          `negatable:"" default:"true" help:"Let grpcurl and its like ask what the server offers."`
+	MaxDeadline time.Duration `default:"30s" help:"Longest time a unary call may take, whatever the caller asks for."`
+}
+
+// HTTPConfig is about the HTTP server that takes in what sources push.
+type HTTPConfig struct {
+	Listen string `default:"127.0.0.1:8080" help:"Address of the HTTP server for sources."`
+}
+
+// SourcesConfig names the accounts whose pushes are taken in.
+type SourcesConfig struct {
+	Kdniao    map[string]Secret `name:"kdniao" placeholder:"EBUSINESSID=APPKEY" help:"Kdniao accounts, separated by semicolons: EBusinessID=AppKey. A push of another account is refused."`
+	Kuaidi100 map[string]Secret `name:"kuaidi100" placeholder:"ACCOUNT=SALT" help:"Kuaidi100 accounts, separated by semicolons: a name of yours, which is part of the callback's path, and the salt of its subscriptions. An empty salt takes unsigned pushes."`
+}
+
+// WorkConfig says how work is divided.
+type WorkConfig struct {
+	Shards int `default:"1" help:"Parts that normalizing, matching and delivery are divided into, 1 to 64; the most instances that can share the work. All instances must agree."`
+}
+
+// Validate checks what the types can't. It names the flag and the rule.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	addresses := map[string]string{
+		"ops-listen": c.Ops.Listen, "grpc-listen": c.GRPC.Listen, "http-listen": c.HTTP.Listen, "nats-listen": c.Embedded.NATSListen,
+	}
+	for _, flag := range []string{"ops-listen", "grpc-listen", "http-listen", "nats-listen"} {
+		if a := addresses[flag]; a != "" || flag != "nats-listen" {
+			if _, _, err := net.SplitHostPort(a); err != nil {
+				bad("--%s is %q and must be host:port", flag, a)
+			}
+		}
+	}
+	if c.Trace.Ratio < 0 || c.Trace.Ratio > 1 {
+		bad("--trace-ratio is %v and must be from 0 to 1", c.Trace.Ratio)
+	}
+	if c.Work.Shards < 1 || c.Work.Shards > 64 {
+		bad("--shards is %d and must be from 1 to 64", c.Work.Shards)
+	}
+	if r := c.Stream.Replicas; r != 1 && r != 3 && r != 5 {
+		bad("--stream-replicas is %d and must be 1, 3 or 5", r)
+	}
+	for flag, d := range map[string]time.Duration{"stop-delay": c.Stop.Delay, "stop-grace": c.Stop.Grace, "grpc-max-deadline": c.GRPC.MaxDeadline} {
+		if d < 0 {
+			bad("--%s is %s and must not be negative", flag, d)
+		}
+	}
+	if c.Stream.RawMaxAge < time.Hour {
+		bad("--stream-raw-max-age is %s and must be at least 1h", c.Stream.RawMaxAge)
+	}
+	return errors.Join(errs...)
+}
+
+// Warnings are about settings that are legal and unwise, each with its
+// consequence.
+func (c *Config) Warnings() []string {
+	var w []string
+	if c.NATS.URL == "" && public(c.Embedded.NATSListen) {
+		w = append(w, "--nats-listen is open to other machines: whoever reaches it reads and writes every stream")
+	}
+	if public(c.Ops.Listen) {
+		w = append(w, "--ops-listen is open to other machines: whoever reaches it sees metrics and profiles")
+	}
+	for account, salt := range c.Sources.Kuaidi100 {
+		if salt == "" {
+			w = append(w, "--kuaidi100 account "+account+" has no salt: whoever knows its URL can report events")
+		}
+	}
+	if c.Trace.Ratio > 0.1 {
+		w = append(w, "--trace-ratio is above 0.1: with an exporter on, spans cost more than the work they describe")
+	}
+	if c.Database.Volatile {
+		w = append(w, "--database-volatile is set: a power cut loses pushes")
+	}
+	return w
+}
+
+// public says whether an address takes connections from other machines.
+func public(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil || host == "localhost" {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return err != nil || !ip.IsLoopback()
+}

@@ -1,0 +1,165 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/posthaste/posthaste/services/internal/embedded"
+	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/stream"
+)
+
+func startEmbeddedNATS(ctx context.Context, env *Env) (func(context.Context) error, error) {
+	if env.Config.NATS.URL != "" {
+		return nil, nil
+	}
+	if err := makeDataFolder(env.Config.Embedded.Data); err != nil {
+		return nil, err
+	}
+	var err error
+	env.NATSServer, err = embedded.StartNATS(ctx, embedded.NATSConfig{
+		Dir:      filepath.Join(env.Config.Embedded.Data, "nats"),
+		Listen:   env.Config.Embedded.NATSListen,
+		MaxStore: int64(env.Config.Embedded.NATSMaxStore),
+		Log:      env.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return env.NATSServer.Stop, nil
+}
+
+func startNATS(ctx context.Context, env *Env) (func(context.Context) error, error) {
+	closed := make(chan struct{})
+	var once sync.Once
+	opts := []nats.Option{
+		nats.Name("posthaste"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
+		nats.ClosedHandler(func(*nats.Conn) { once.Do(func() { close(closed) }) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				env.Log.Warn("NATS is away", obs.KeyError, err)
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) { env.Log.Info("NATS is back", "address", nc.ConnectedAddr()) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			env.Log.Warn("NATS reports an error", obs.KeyError, err)
+		}),
+	}
+	if c := env.Config.NATS.Credentials; c != "" {
+		opts = append(opts, nats.UserCredentials(c))
+	}
+	connect := func(context.Context) (err error) {
+		env.NATS, err = nats.Connect(env.Config.NATS.URL.Reveal(), opts...)
+		return err
+	}
+	switch {
+	case env.NATSServer != nil:
+		connect = func(context.Context) (err error) {
+			env.NATS, err = env.NATSServer.Connect(opts...)
+			return err
+		}
+	case env.Config.NATS.URL == "":
+		return nil, errors.New("no NATS is given: set --nats-url or POSTHASTE_NATS_URL")
+	}
+	if err := env.await(ctx, "NATS", connect); err != nil {
+		return nil, err
+	}
+	stop := func(ctx context.Context) error {
+		err := env.NATS.FlushWithContext(ctx)
+		if errors.Is(err, nats.ErrConnectionReconnecting) || errors.Is(err, nats.ErrDisconnected) {
+			err = nil // what was not acknowledged is done again
+		}
+		env.NATS.Close()
+		select {
+		case <-closed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	env.Health.Register("nats", func(ctx context.Context) error { return env.NATS.FlushWithContext(ctx) })
+	var err error
+	if env.JetStream, err = jetstream.New(env.NATS); err != nil {
+		return stop, err
+	}
+	return stop, nil
+}
+
+func startStreams(ctx context.Context, env *Env) (func(context.Context) error, error) {
+	cfg := streamConfig(env)
+	check := stream.Verify
+	if env.Config.Stream.Manage {
+		check = stream.Ensure
+	}
+	err := env.await(ctx, "the streams", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		err := check(ctx, env.JetStream, cfg)
+		if err == nil || heals(err) {
+			return err
+		}
+		return permanentError{err}
+	})
+	if err != nil {
+		return nil, err
+	}
+	env.Health.Register("streams", func(ctx context.Context) error { return stream.Verify(ctx, env.JetStream, cfg) })
+	return nil, nil
+}
+
+// heals says whether an error about streams goes away by itself: the server is
+// starting, or a cluster is electing.
+func heals(err error) bool {
+	for _, e := range []error{
+		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
+		jetstream.ErrJetStreamNotEnabled, jetstream.ErrNoStreamResponse,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.Code == 503
+}
+
+// Shares of the embedded server's store, in proportion to the defaults of an
+// external one.
+const (
+	rawShare, traceShare, pushShare, rejectedShare = 16, 32, 16, 1
+	allShares                                      = rawShare + traceShare + pushShare + rejectedShare
+)
+
+// streamConfig sizes the streams. An embedded server reserves a stream's limit
+// from what the disk can hold, so the defaults of a large server would be
+// refused on a small one.
+func streamConfig(env *Env) stream.Config {
+	c := env.Config.Stream
+	cfg := stream.Config{
+		Replicas:    c.Replicas,
+		RawMaxBytes: int64(c.RawMaxBytes), TraceMaxBytes: int64(c.TraceMaxBytes),
+		PushMaxBytes: int64(c.PushMaxBytes), RejectedMaxBytes: int64(c.RejectedMaxBytes),
+		RawMaxAge: c.RawMaxAge, TraceMaxAge: c.TraceMaxAge,
+	}
+	if env.NATSServer == nil {
+		return cfg
+	}
+	const gib = 1 << 30
+	unit := min(env.NATSServer.MaxStore()/allShares, gib)
+	for size, share := range map[*int64]int64{
+		&cfg.RawMaxBytes: rawShare, &cfg.TraceMaxBytes: traceShare, &cfg.PushMaxBytes: pushShare, &cfg.RejectedMaxBytes: rejectedShare,
+	} {
+		if *size == 0 {
+			*size = unit * share
+		}
+	}
+	return cfg
+}

@@ -1,0 +1,73 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+
+	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/rpc"
+)
+
+// startGRPC makes the server; services register with it in their own parts.
+func startGRPC(_ context.Context, env *Env) (func(context.Context) error, error) {
+	c := env.Config.GRPC
+	env.GRPC = rpc.NewServer(rpc.ServerConfig{
+		Listen: c.Listen, NoReflection: !c.Reflection, MaxDeadline: c.MaxDeadline, Log: env.Log,
+		Tracer: env.Telemetry.Tracer, Meter: env.Telemetry.Meter, Propagator: obs.Propagator(),
+	})
+	return nil, nil
+}
+
+func serveGRPC(ctx context.Context, env *Env) (func(context.Context) error, error) {
+	if err := env.GRPC.Start(ctx); err != nil {
+		return nil, err
+	}
+	return env.GRPC.Stop, nil
+}
+
+// startHTTP makes the router; services handle paths of it in their own parts.
+func startHTTP(_ context.Context, env *Env) (func(context.Context) error, error) {
+	env.HTTP = http.NewServeMux()
+	return nil, nil
+}
+
+func serveHTTP(ctx context.Context, env *Env) (func(context.Context) error, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", env.Config.HTTP.Listen)
+	if err != nil {
+		return nil, err
+	}
+	env.HTTPAddr = l.Addr().String()
+	server := &http.Server{
+		Handler: otelhttp.NewHandler(env.HTTP, "http",
+			otelhttp.WithTracerProvider(env.Telemetry.Tracer), otelhttp.WithMeterProvider(env.Telemetry.Meter), otelhttp.WithPropagators(obs.Propagator())),
+		// A client that sends or reads slowly is let go.
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(env.Log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			env.fail("http-serve", err)
+		}
+	}()
+	return func(ctx context.Context) error {
+		err := server.Shutdown(ctx) // waits for requests in progress
+		if err != nil {
+			_ = server.Close()
+		}
+		<-served
+		return err
+	}, nil
+}
