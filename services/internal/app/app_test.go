@@ -101,7 +101,7 @@ func awaitServing(t *testing.T, address string, want healthpb.HealthCheckRespons
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Status == want {
+		if r.GetStatus() == want {
 			return
 		}
 	}

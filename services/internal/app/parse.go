@@ -44,9 +44,14 @@ func ParserOptions() []kong.Option {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.PostBuild(nameVariables),
 		kong.ExplicitGroups([]kong.Group{
-			{Key: "log", Title: "Logs:"}, {Key: "ops", Title: "Operating:"}, {Key: "nats", Title: "NATS:"},
-			{Key: "database", Title: "PostgreSQL:"}, {Key: "all-in-one", Title: "The all-in-one's own servers:"},
-			{Key: "servers", Title: "Servers:"}, {Key: "sources", Title: "Sources:"}, {Key: "work", Title: "Work:"},
+			{Key: "log", Title: "Logs:"},
+			{Key: "ops", Title: "Operating:"},
+			{Key: "nats", Title: "NATS:"},
+			{Key: "database", Title: "PostgreSQL:"},
+			{Key: "all-in-one", Title: "The all-in-one's own servers:"},
+			{Key: "servers", Title: "Servers:"},
+			{Key: "sources", Title: "Sources:"},
+			{Key: "work", Title: "Work:"},
 		}),
 	}
 }

@@ -17,10 +17,11 @@ func makeDataFolder(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	const mode = 0o755
+	if err := os.MkdirAll(dir, mode); err != nil {
 		return fmt.Errorf("make the data folder: %w", err)
 	}
-	return os.Chmod(dir, 0o755) // whatever the umask
+	return os.Chmod(dir, mode) // whatever the umask
 }
 
 func startEmbeddedPostgreSQL(ctx context.Context, env *Env) (func(context.Context) error, error) {

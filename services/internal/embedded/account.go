@@ -1,10 +1,12 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -43,7 +45,7 @@ func accountFor(data string) (*account, error) {
 		}
 		return &account{name: name, uid: uint32(uid), gid: uint32(gid)}, nil
 	}
-	return nil, fmt.Errorf("PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it as")
+	return nil, errors.New("PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it as")
 }
 
 // own gives a folder to the account. A nil account is ourselves.
@@ -82,8 +84,8 @@ func (a *account) closedFolder(dir string) string {
 			break
 		}
 	}
-	for i := len(way) - 1; i >= 0; i-- {
-		info, err := os.Stat(way[i])
+	for _, step := range slices.Backward(way) {
+		info, err := os.Stat(step)
 		if err != nil {
 			continue
 		}
@@ -99,7 +101,7 @@ func (a *account) closedFolder(dir string) string {
 			enter = 0o010
 		}
 		if info.Mode().Perm()&enter == 0 {
-			return way[i]
+			return step
 		}
 	}
 	return ""

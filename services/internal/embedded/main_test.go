@@ -108,7 +108,7 @@ func startHelper(t *testing.T, dir string) (*exec.Cmd, int) {
 // folder is a temporary folder that every user may enter, unlike t.TempDir.
 func folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "embedded-test-")
+	dir, err := os.MkdirTemp("", "embedded-test-") //nolint:usetesting // closed to PostgreSQL's user
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -90,7 +90,7 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 		LameDuckDuration:    time.Second,
 		LameDuckGracePeriod: 100 * time.Millisecond,
 	}
-	if err := listenOptions(opts, cfg.Listen); err != nil {
+	if err := listenOptions(ctx, opts, cfg.Listen); err != nil {
 		return nil, fmt.Errorf("start nats-server: %w", err)
 	}
 	lock, err := lockFolder(dir)
@@ -113,7 +113,7 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 	return n, nil
 }
 
-func listenOptions(opts *server.Options, listen string) error {
+func listenOptions(ctx context.Context, opts *server.Options, listen string) error {
 	if listen == "" {
 		opts.DontListen = true
 		return nil
@@ -131,7 +131,8 @@ func listenOptions(opts *server.Options, listen string) error {
 		opts.Port = server.RANDOM_PORT
 	}
 	// The server would only log that the port is taken; this says it to the caller.
-	l, err := net.Listen("tcp", listen)
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", listen)
 	if err != nil {
 		return err
 	}

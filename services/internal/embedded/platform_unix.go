@@ -23,7 +23,7 @@ func diskFree(dir string) (int64, error) {
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		return 0, err
 	}
-	return int64(fs.Bavail) * int64(fs.Bsize), nil
+	return int64(fs.Bavail) * int64(fs.Bsize), nil //nolint:unconvert // other systems have other types
 }
 
 // alive says whether a process exists, whoever it belongs to.

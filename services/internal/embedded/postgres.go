@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
@@ -87,7 +88,7 @@ func startPostgreSQL(ctx context.Context, cfg PostgreSQLConfig) (_ *PostgreSQL, 
 	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil { //nolint:gosec // PostgreSQL's user must get in
 		return nil, err
 	}
 	lock, err := lockFolder(cfg.Dir)
@@ -195,7 +196,7 @@ func (c *cluster) runningPID() (int, error) {
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil || pid <= 1 || !alive(pid) {
+	if stale := err != nil || pid <= 1 || !alive(pid); stale {
 		return 0, nil // unfinished or stale: PostgreSQL removes it itself
 	}
 	return pid, nil
@@ -329,16 +330,12 @@ func (c *cluster) settings() map[string]string {
 		"log_line_prefix":         "",
 	}
 	if c.cfg.Volatile {
-		for k, v := range map[string]string{
+		maps.Copy(s, map[string]string{
 			"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
 			"shared_buffers": "32MB", "autovacuum": "off", "max_connections": "200",
-		} {
-			s[k] = v
-		}
+		})
 	}
-	for k, v := range c.cfg.Settings {
-		s[k] = v
-	}
+	maps.Copy(s, c.cfg.Settings)
 	return s
 }
 

@@ -27,6 +27,7 @@ func (m Messaging) Send(ctx context.Context, destination string, attrs ...attrib
 		// The message carries the caller's decision on, and costs no span.
 		return ctx, trace.SpanFromContext(context.Background())
 	}
+	//nolint:spancheck // the caller ends it
 	return m.tracer.Start(ctx, "send "+destination, trace.WithSpanKind(trace.SpanKindProducer),
 		trace.WithAttributes(describe("send", destination, "")...), trace.WithAttributes(attrs...))
 }
@@ -39,6 +40,7 @@ func (m Messaging) Process(ctx context.Context, header map[string][]string, dest
 	if unsampled(ctx) {
 		return ctx, trace.SpanFromContext(context.Background())
 	}
+	//nolint:spancheck // the caller ends it
 	return m.tracer.Start(ctx, "process "+destination, trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(describe("process", destination, consumer)...), trace.WithAttributes(attrs...))
 }

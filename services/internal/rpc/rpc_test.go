@@ -76,7 +76,7 @@ func TestError_SaysWhatToDo(t *testing.T) {
 			if diff := cmp.Diff(tt.details, got, protocmp.Transform()); diff != "" {
 				t.Error(diff)
 			}
-			if i, ok := got[0].(*errdetails.ErrorInfo); !ok || rpc.Reasons[i.Reason] == "" {
+			if i, ok := got[0].(*errdetails.ErrorInfo); !ok || rpc.Reasons[i.GetReason()] == "" {
 				t.Errorf("its reason is not explained: %v", got[0])
 			}
 		})

@@ -102,7 +102,7 @@ func TestServer_HealthFollowsServing(t *testing.T) {
 		}
 		for _, name := range []string{"", serviceName} {
 			r, err := b.health.Check(t.Context(), &healthpb.HealthCheckRequest{Service: name})
-			if err != nil || r.Status != want {
+			if err != nil || r.GetStatus() != want {
 				t.Errorf("%q: got %v, %v; want %v", name, r.GetStatus(), err, want)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -112,7 +113,7 @@ func (rc *Receiver) await(n int) []Request {
 func (rc *Receiver) Requests() []Request {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
-	return rc.requests[:len(rc.requests):len(rc.requests)]
+	return slices.Clip(rc.requests)
 }
 
 // ServeHTTP records a request and answers it.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +64,7 @@ func TestJetStream_HasTheStreams(t *testing.T) {
 func TestPostgreSQL_IsMigratedAndTheTestsOwn(t *testing.T) {
 	t.Parallel()
 	for i := range 2 {
-		t.Run(fmt.Sprint(i), func(t *testing.T) {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			t.Parallel()
 			pool := testkit.PostgreSQL(t)
 			if _, err := pool.Exec(t.Context(), "CREATE TABLE mine (n int)"); err != nil {

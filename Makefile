@@ -1,0 +1,102 @@
+# The one door: `make` prints what there is. Anything longer than two lines is a
+# script in hack/.
+
+MODULES    := ./pkg/... ./services/...
+TOOLS      := $(notdir $(wildcard tools/*))
+BIN_TOOLS  := $(filter-out k8s-strict,$(TOOLS))
+PROGRAMS   := posthaste ingest normalizer subscription delivery bench
+TESTFLAGS  ?=
+ARGS       ?=
+FUZZTIME   ?= 30s
+
+export PATH := $(CURDIR)/.bin:$(PATH)
+
+.PHONY: help
+help: ## print this list
+	@hack/help Makefile
+
+.PHONY: run
+run: build postgres ## run the all-in-one until Ctrl-C; data in .data (ARGS="--data DIR …"); first time 2 min
+	@.bin/posthaste serve $(ARGS)
+
+.PHONY: demo
+demo: build postgres ## the all-in-one and a show of its job (ONCE=1 ends after it, SAMPLES=DIR replays real payloads)
+	@.bin/posthaste demo $(if $(ONCE),--once) $(if $(SAMPLES),--samples='$(SAMPLES)') $(ARGS)
+
+.PHONY: build
+build: go ## build the programs into .bin
+	@hack/build $(PROGRAMS)
+
+.PHONY: test
+test: go postgres ## every test on real NATS and PostgreSQL; about 3 min, TESTFLAGS='-race' or '-run Name'
+	go test -timeout 20m $(TESTFLAGS) $(MODULES)
+
+.PHONY: test-race
+test-race: ## every test with the race detector; about 6 min
+	@$(MAKE) --no-print-directory test TESTFLAGS='-race $(TESTFLAGS)'
+
+.PHONY: test-e2e
+test-e2e: go postgres ## only the promises, end to end; about 1 min
+	go test -timeout 20m $(TESTFLAGS) ./services/e2e/...
+
+.PHONY: fuzz
+fuzz: go ## every fuzz test for FUZZTIME each
+	@hack/fuzz $(FUZZTIME) $(MODULES)
+
+.PHONY: cover
+cover: go postgres ## tests with coverage, in .cache/cover.out
+	@mkdir -p .cache && go test -timeout 20m -coverprofile=.cache/cover.out $(MODULES) && go tool cover -func=.cache/cover.out | tail -1
+
+.PHONY: bench
+bench: build postgres ## throughput beside the bare limit of this machine; about 2 min, nothing else running
+	@.bin/bench pipeline $(ARGS)
+
+.PHONY: lint
+lint: go .bin/golangci-lint .bin/buf ## linters, dependency rules, formats; about 1 min
+	golangci-lint run $(MODULES)
+	buf lint && buf format --diff --exit-code
+
+.PHONY: fmt
+fmt: go .bin/golangci-lint .bin/buf ## rewrite files to the one format
+	golangci-lint fmt $(MODULES) && buf format -w
+
+.PHONY: generate
+generate: go .bin/buf .bin/protoc-gen-go .bin/protoc-gen-go-grpc ## regenerate code from proto, and the table of settings
+	@hack/generate
+
+.PHONY: verify
+verify: go .bin/buf .bin/protoc-gen-go .bin/protoc-gen-go-grpc verify-k8s ## fail if anything generated, go.mod or a manifest is out of date
+	@hack/verify
+
+.PHONY: verify-k8s
+verify-k8s: go ## decode every manifest of deploy/k8s strictly
+	@hack/verify-k8s
+
+.PHONY: breaking
+breaking: go .bin/buf ## proto against AGAINST, the main branch if not said
+	buf breaking --against '$(or $(AGAINST),.git#branch=main)'
+
+.PHONY: tools
+tools: go $(addprefix .bin/,$(BIN_TOOLS)) ## build the pinned tools into .bin; first time 6 min
+
+.PHONY: check
+check: test-race verify lint ## what CI runs
+
+.PHONY: clean
+clean: ## remove built programs and tools; data stays
+	rm -rf .bin
+
+# Not for calling by hand.
+
+.PHONY: go
+go:
+	@hack/ensure-go
+
+.PHONY: postgres
+postgres:
+	@hack/ensure-postgres
+
+# Each tool has a module of its own: their dependencies don't agree.
+.bin/%: tools/%/go.mod tools/%/go.sum
+	@echo "building $* from tools/$*"
+	@GOWORK=off GOBIN=$(CURDIR)/.bin go -C tools/$* install tool && touch $@
