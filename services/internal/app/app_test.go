@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,6 +33,13 @@ func TestMain(m *testing.M) {
 		os.Exit(app.Main(app.AllInOne, os.Args[1:]))
 	}
 	testkit.Main(m)
+}
+
+// helperEnviron is an environment without the settings of whoever runs the
+// tests: they must not reach the program.
+func helperEnviron() []string {
+	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "POSTHASTE_") })
+	return append(env, helperEnv+"=1")
 }
 
 // config has the defaults, with free ports and data of the test's own.
@@ -249,7 +257,7 @@ func TestMain_EndsInOrderOnASignal(t *testing.T) {
 		cfg := config(t, data)
 		cmd := exec.CommandContext(t.Context(), self, "--data="+data, "--ops-listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0",
 			"--nats-listen=", "--stop-delay=1ms", "--pg-bin="+cfg.Embedded.PGBin, "--pg-fetched="+cfg.Embedded.PGFetched)
-		cmd.Env = append(os.Environ(), helperEnv+"=1")
+		cmd.Env = helperEnviron()
 		out, err := cmd.StderrPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -281,7 +289,7 @@ func TestMain_FailsOnABadCommandLine(t *testing.T) {
 	}
 	for _, arg := range []string{"--shards=0", "--nonsense"} {
 		cmd := exec.CommandContext(t.Context(), self, arg)
-		cmd.Env = append(os.Environ(), helperEnv+"=1")
+		cmd.Env = helperEnviron()
 		out, err := cmd.CombinedOutput()
 		if err == nil || !strings.Contains(string(out), strings.Split(arg, "=")[0]) {
 			t.Errorf("%s: %v: %s", arg, err, out)
