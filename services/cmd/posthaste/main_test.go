@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"slices"
@@ -71,6 +72,11 @@ func TestMigrate_BringsADatabaseUp(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), "CREATE DATABASE "+fresh+" TEMPLATE template0"); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if _, err := pool.Exec(context.Background(), "DROP DATABASE "+fresh+" WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
 	url := strings.Replace(pool.Config().ConnString(), "/"+pool.Config().ConnConfig.Database, "/"+fresh, 1)
 	env := []string{"POSTHASTE_DATABASE_URL=" + url}
 	if out, err := posthaste(t, env, "migrate", "status"); err != nil || !strings.Contains(out, "missing") || strings.Contains(out, "applied") {
