@@ -678,7 +678,12 @@ type TraceEvent struct {
 	// Who told it.
 	Provenance *Provenance `protobuf:"bytes,27,opt,name=provenance,proto3" json:"provenance,omitempty"`
 	// Whatever else the source said.
-	Attributes    map[string]string `protobuf:"bytes,28,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Attributes map[string]string `protobuf:"bytes,28,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// When the parcel is expected according to this event: the earliest, or the
+	// only, time. Absent when the event doesn't say.
+	EstimateFrom *EventTime `protobuf:"bytes,29,opt,name=estimate_from,json=estimateFrom,proto3" json:"estimate_from,omitempty"`
+	// The latest time; absent when the source gave one time only.
+	EstimateTo    *EventTime `protobuf:"bytes,30,opt,name=estimate_to,json=estimateTo,proto3" json:"estimate_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -909,6 +914,20 @@ func (x *TraceEvent) GetAttributes() map[string]string {
 	return nil
 }
 
+func (x *TraceEvent) GetEstimateFrom() *EventTime {
+	if x != nil {
+		return x.EstimateFrom
+	}
+	return nil
+}
+
+func (x *TraceEvent) GetEstimateTo() *EventTime {
+	if x != nil {
+		return x.EstimateTo
+	}
+	return nil
+}
+
 var File_posthaste_tracking_v1_trace_event_proto protoreflect.FileDescriptor
 
 const file_posthaste_tracking_v1_trace_event_proto_rawDesc = "" +
@@ -947,7 +966,8 @@ const file_posthaste_tracking_v1_trace_event_proto_rawDesc = "" +
 	"\fmapping_rule\x18\x04 \x01(\tR\vmappingRule\x12\x1e\n" +
 	"\n" +
 	"confidence\x18\x05 \x01(\x05R\n" +
-	"confidence\"\xe7\t\n" +
+	"confidence\"\xf1\n" +
+	"\n" +
 	"\n" +
 	"TraceEvent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
@@ -987,7 +1007,10 @@ const file_posthaste_tracking_v1_trace_event_proto_rawDesc = "" +
 	"provenance\x12Q\n" +
 	"\n" +
 	"attributes\x18\x1c \x03(\v21.posthaste.tracking.v1.TraceEvent.AttributesEntryR\n" +
-	"attributes\x1a=\n" +
+	"attributes\x12E\n" +
+	"\restimate_from\x18\x1d \x01(\v2 .posthaste.tracking.v1.EventTimeR\festimateFrom\x12A\n" +
+	"\vestimate_to\x18\x1e \x01(\v2 .posthaste.tracking.v1.EventTimeR\n" +
+	"estimateTo\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\x9b\x01\n" +
@@ -1063,11 +1086,13 @@ var file_posthaste_tracking_v1_trace_event_proto_depIdxs = []int32{
 	6,  // 11: posthaste.tracking.v1.TraceEvent.courier:type_name -> posthaste.tracking.v1.Person
 	7,  // 12: posthaste.tracking.v1.TraceEvent.provenance:type_name -> posthaste.tracking.v1.Provenance
 	9,  // 13: posthaste.tracking.v1.TraceEvent.attributes:type_name -> posthaste.tracking.v1.TraceEvent.AttributesEntry
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	4,  // 14: posthaste.tracking.v1.TraceEvent.estimate_from:type_name -> posthaste.tracking.v1.EventTime
+	4,  // 15: posthaste.tracking.v1.TraceEvent.estimate_to:type_name -> posthaste.tracking.v1.EventTime
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_tracking_v1_trace_event_proto_init() }
