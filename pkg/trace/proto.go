@@ -48,12 +48,13 @@ func FromEvents(ms []*trackingv1.TraceEvent) []Event {
 	}
 	events := make([]Event, len(ms))
 	for i, m := range ms {
-		events[i] = fromEvent(m)
+		events[i] = FromEvent(m)
 	}
 	return events
 }
 
-func fromEvent(m *trackingv1.TraceEvent) Event {
+// FromEvent converts a message. A nil message is the zero Event.
+func FromEvent(m *trackingv1.TraceEvent) Event {
 	p := m.GetProvenance()
 	return Event{
 		ID:            m.GetId(),

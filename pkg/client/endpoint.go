@@ -1,0 +1,230 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
+)
+
+// Secret is an endpoint's signing secret, in the form that webhook.ParseSecret
+// reads. It prints as "whsec_***"; string(s) reveals it.
+type Secret string
+
+const hidden = "whsec_***"
+
+// String hides the secret.
+func (Secret) String() string { return hidden }
+
+// Format hides the secret, whatever the verb.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(hidden)) }
+
+// LogValue hides the secret.
+func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
+
+// MarshalText hides the secret from encoders.
+func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
+// EndpointState says whether pushes go out.
+type EndpointState string
+
+// The states. Others may be added.
+const (
+	// EndpointEnabled: pushes go out.
+	EndpointEnabled EndpointState = "enabled"
+	// EndpointPaused: held by its owner; what is owed is kept.
+	EndpointPaused EndpointState = "paused"
+	// EndpointDisabled: the endpoint said it is gone; what is owed is parked.
+	EndpointDisabled EndpointState = "disabled"
+)
+
+var endpointStates = map[subscriptionv1.EndpointState]EndpointState{
+	subscriptionv1.EndpointState_ENDPOINT_STATE_ENABLED:  EndpointEnabled,
+	subscriptionv1.EndpointState_ENDPOINT_STATE_PAUSED:   EndpointPaused,
+	subscriptionv1.EndpointState_ENDPOINT_STATE_DISABLED: EndpointDisabled,
+}
+
+// Endpoint is a callback URL with its limits.
+type Endpoint struct {
+	Name string
+	URL  string
+	// Secret is set in the answer of [Client.CreateEndpoint] only.
+	Secret Secret
+	// IncludeTrace adds the whole trace to each push.
+	IncludeTrace bool
+	MaxInFlight  int
+	Timeout      time.Duration
+	// Retry is nil when the default holds.
+	Retry       *RetryPolicy
+	State       EndpointState
+	DisplayName string
+	CreateTime  time.Time
+	UpdateTime  time.Time
+}
+
+// ID is the last part of the name: "ep_…".
+func (e Endpoint) ID() string { return idOf(e.Name) }
+
+// RetryPolicy says when an attempt is repeated.
+type RetryPolicy struct {
+	// Delays are those between attempts, in order; the last repeats until the
+	// horizon. At most 50.
+	Delays []time.Duration
+	// Horizon is how long after the first attempt the last one may come; 0 means
+	// 72 h.
+	Horizon time.Duration
+	// MaxAttempts of 0 means no limit but the horizon.
+	MaxAttempts int
+}
+
+// NewEndpoint is what [Client.CreateEndpoint] makes. Only URL is required.
+type NewEndpoint struct {
+	// URL is absolute, http or https, at most 2,048 characters.
+	URL string
+	// Secret is made by the server when empty.
+	Secret       Secret
+	IncludeTrace bool
+	// MaxInFlight is the most attempts at once, 1 to 256; 0 means 16.
+	MaxInFlight int
+	// Timeout is the longest wait for an answer, 1 to 30 s; 0 means 15 s.
+	Timeout time.Duration
+	// Retry of nil means the default.
+	Retry *RetryPolicy
+	// DisplayName is for people, at most 200 characters.
+	DisplayName string
+	// RequestID makes a repeat of the call return the first answer, also by
+	// another process; at most 64 characters. Empty lets the client make one, for
+	// its own retries.
+	RequestID string
+}
+
+// EndpointUpdate says what to change; nil leaves a field as it is.
+type EndpointUpdate struct {
+	URL          *string
+	Secret       *Secret
+	IncludeTrace *bool
+	MaxInFlight  *int
+	Timeout      *time.Duration
+	// Retry of &RetryPolicy{} sets the default.
+	Retry *RetryPolicy
+	// State can be [EndpointEnabled] or [EndpointPaused].
+	State       *EndpointState
+	DisplayName *string
+}
+
+// CreateEndpoint makes an endpoint. The answer is the only one that shows the
+// secret.
+func (c *Client) CreateEndpoint(ctx context.Context, n NewEndpoint) (Endpoint, error) {
+	resp, err := c.endpoints.CreateEndpoint(ctx, &subscriptionv1.CreateEndpointRequest{
+		Parent: c.parent(),
+		Endpoint: &subscriptionv1.Endpoint{
+			Url: n.URL, Secret: string(n.Secret), IncludeTrace: n.IncludeTrace, MaxInFlight: toInt32(n.MaxInFlight),
+			Timeout: toDuration(n.Timeout), RetryPolicy: toRetryPolicy(n.Retry), DisplayName: n.DisplayName,
+		},
+		RequestId: requestID(n.RequestID),
+	})
+	return fromEndpoint(resp.GetEndpoint()), fail("create endpoint", err)
+}
+
+// GetEndpoint returns one endpoint.
+func (c *Client) GetEndpoint(ctx context.Context, name string) (Endpoint, error) {
+	name = c.endpointName(name)
+	resp, err := c.endpoints.GetEndpoint(ctx, &subscriptionv1.GetEndpointRequest{Name: name})
+	return fromEndpoint(resp.GetEndpoint()), fail("get "+name, err)
+}
+
+// Endpoints returns the tenant's endpoints, newest first. An error is the last
+// thing it gives.
+func (c *Client) Endpoints(ctx context.Context) iter.Seq2[Endpoint, error] {
+	return pages("list endpoints", func(token string) ([]*subscriptionv1.Endpoint, string, error) {
+		resp, err := c.endpoints.ListEndpoints(ctx, &subscriptionv1.ListEndpointsRequest{Parent: c.parent(), PageToken: token})
+		return resp.GetEndpoints(), resp.GetNextPageToken(), err
+	}, fromEndpoint)
+}
+
+// UpdateEndpoint changes an endpoint.
+func (c *Client) UpdateEndpoint(ctx context.Context, name string, u EndpointUpdate) (Endpoint, error) {
+	name = c.endpointName(name)
+	e := &subscriptionv1.Endpoint{Name: name}
+	var mask fieldmaskpb.FieldMask
+	set := func(field string) { mask.Paths = append(mask.Paths, field) }
+	if u.URL != nil {
+		e.Url = *u.URL
+		set("url")
+	}
+	if u.Secret != nil {
+		e.Secret = string(*u.Secret)
+		set("secret")
+	}
+	if u.IncludeTrace != nil {
+		e.IncludeTrace = *u.IncludeTrace
+		set("include_trace")
+	}
+	if u.MaxInFlight != nil {
+		e.MaxInFlight = toInt32(*u.MaxInFlight)
+		set("max_in_flight")
+	}
+	if u.Timeout != nil {
+		e.Timeout = toDuration(*u.Timeout)
+		set("timeout")
+	}
+	if u.Retry != nil {
+		if len(u.Retry.Delays) > 0 || u.Retry.Horizon != 0 || u.Retry.MaxAttempts != 0 {
+			e.RetryPolicy = toRetryPolicy(u.Retry)
+		}
+		set("retry_policy")
+	}
+	if u.State != nil {
+		e.State = toState(endpointStates, *u.State)
+		set("state")
+	}
+	if u.DisplayName != nil {
+		e.DisplayName = *u.DisplayName
+		set("display_name")
+	}
+	if len(mask.GetPaths()) == 0 {
+		return c.GetEndpoint(ctx, name) // an empty mask would mean what is set: nothing
+	}
+	resp, err := c.endpoints.UpdateEndpoint(ctx, &subscriptionv1.UpdateEndpointRequest{Endpoint: e, UpdateMask: &mask})
+	return fromEndpoint(resp.GetEndpoint()), fail("update "+name, err)
+}
+
+// DeleteEndpoint removes an endpoint. [ErrPrecondition] while subscriptions use
+// it.
+func (c *Client) DeleteEndpoint(ctx context.Context, name string) error {
+	name = c.endpointName(name)
+	_, err := c.endpoints.DeleteEndpoint(ctx, &subscriptionv1.DeleteEndpointRequest{Name: name})
+	return fail("delete "+name, err)
+}
+
+func toRetryPolicy(r *RetryPolicy) *subscriptionv1.RetryPolicy {
+	if r == nil {
+		return nil
+	}
+	m := &subscriptionv1.RetryPolicy{Horizon: toDuration(r.Horizon), MaxAttempts: toInt32(r.MaxAttempts)}
+	for _, d := range r.Delays {
+		m.Delays = append(m.Delays, durationpb.New(d))
+	}
+	return m
+}
+
+func fromEndpoint(m *subscriptionv1.Endpoint) Endpoint {
+	e := Endpoint{
+		Name: m.GetName(), URL: m.GetUrl(), Secret: Secret(m.GetSecret()), IncludeTrace: m.GetIncludeTrace(),
+		MaxInFlight: int(m.GetMaxInFlight()), Timeout: m.GetTimeout().AsDuration(), State: endpointStates[m.GetState()],
+		DisplayName: m.GetDisplayName(), CreateTime: fromTimestamp(m.GetCreateTime()), UpdateTime: fromTimestamp(m.GetUpdateTime()),
+	}
+	if r := m.GetRetryPolicy(); r != nil {
+		e.Retry = &RetryPolicy{Horizon: r.GetHorizon().AsDuration(), MaxAttempts: int(r.GetMaxAttempts())}
+		for _, d := range r.GetDelays() {
+			e.Retry.Delays = append(e.Retry.Delays, d.AsDuration())
+		}
+	}
+	return e
+}
