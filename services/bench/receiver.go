@@ -1,0 +1,181 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Stats is what a receiver has seen since its last reset.
+type Stats struct {
+	Pushes int64 `json:"pushes"`
+	// First and Last are when the first and last push came.
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
+	// P50 and P99 are from the taking in of the newest event of a push to its
+	// arrival here; zero unless latencies are measured.
+	P50 time.Duration `json:"p50"`
+	P99 time.Duration `json:"p99"`
+	Max time.Duration `json:"max"`
+}
+
+// receiver answers 200 to every push. It reads the whole body, as a real one
+// does; it looks into it only while latencies are measured.
+type receiver struct {
+	pushes      atomic.Int64
+	first, last atomic.Int64
+	measuring   atomic.Bool
+
+	mu        sync.Mutex
+	latencies []time.Duration
+}
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	buf := buffers.Get().(*bytes.Buffer)
+	buf.Reset()
+	_, err := io.Copy(buf, req.Body)
+	now := time.Now()
+	if err != nil {
+		buffers.Put(buf)
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	if r.pushes.Add(1) == 1 {
+		r.first.Store(now.UnixNano())
+	}
+	r.last.Store(now.UnixNano())
+	if r.measuring.Load() {
+		if taken, ok := newestReceiveTime(buf.Bytes()); ok {
+			r.mu.Lock()
+			r.latencies = append(r.latencies, now.Sub(taken))
+			r.mu.Unlock()
+		}
+	}
+	buffers.Put(buf)
+	w.WriteHeader(http.StatusOK)
+}
+
+// newestReceiveTime finds the last "receive_time" of a push's events without
+// decoding the body.
+func newestReceiveTime(body []byte) (time.Time, bool) {
+	var newest time.Time
+	key := []byte(`"receive_time":"`)
+	for {
+		i := bytes.Index(body, key)
+		if i < 0 {
+			return newest, !newest.IsZero()
+		}
+		body = body[i+len(key):]
+		end := bytes.IndexByte(body, '"')
+		if end < 0 {
+			return newest, !newest.IsZero()
+		}
+		if t, err := time.Parse(time.RFC3339Nano, string(body[:end])); err == nil && t.After(newest) {
+			newest = t
+		}
+	}
+}
+
+func (r *receiver) reset(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	r.latencies = nil
+	r.mu.Unlock()
+	r.pushes.Store(0)
+	r.first.Store(0)
+	r.last.Store(0)
+	r.measuring.Store(req.URL.Query().Get("latencies") == "true")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (r *receiver) stats(w http.ResponseWriter, _ *http.Request) {
+	s := Stats{Pushes: r.pushes.Load(), First: time.Unix(0, r.first.Load()), Last: time.Unix(0, r.last.Load())}
+	r.mu.Lock()
+	l := slices.Clone(r.latencies)
+	r.mu.Unlock()
+	if len(l) > 0 {
+		slices.Sort(l)
+		s.P50, s.P99, s.Max = l[len(l)/2], l[len(l)*99/100], l[len(l)-1]
+	}
+	_ = json.NewEncoder(w).Encode(s)
+}
+
+// RunReceiver serves until ctx ends. It prints its address on out as its first
+// line.
+func RunReceiver(ctx context.Context, out io.Writer) error {
+	r := &receiver{}
+	mux := http.NewServeMux()
+	mux.Handle("POST /push", r)
+	mux.HandleFunc("POST /reset", r.reset)
+	mux.HandleFunc("GET /stats", r.stats)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen for pushes: %w", err)
+	}
+	if _, err := fmt.Fprintln(out, l.Addr()); err != nil {
+		return err
+	}
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		<-ctx.Done()
+		_ = srv.Close()
+	}()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// remote is a receiver in another process.
+type remote struct{ base string }
+
+func (r remote) url() string { return r.base + "/push" }
+
+func (r remote) reset(ctx context.Context, latencies bool) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("%s/reset?latencies=%t", r.base, latencies), http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("reset the receiver: %w", err)
+	}
+	return resp.Body.Close()
+}
+
+func (r remote) stats(ctx context.Context) (Stats, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+"/stats", http.NoBody)
+	if err != nil {
+		return Stats{}, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return Stats{}, fmt.Errorf("ask the receiver: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var s Stats
+	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
+		return Stats{}, fmt.Errorf("read the receiver's answer: %w", err)
+	}
+	return s, nil
+}
+
+// self is the path of this program, for the processes it starts of itself.
+func self() (string, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	return path, nil
+}
