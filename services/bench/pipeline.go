@@ -286,8 +286,8 @@ func startProgram(ctx context.Context, cfg PipelineConfig) (*program, error) {
 	}
 	cmd := exec.CommandContext(ctx, cfg.Program, "serve", "--data", data)
 	cmd.Env = append(os.Environ(),
-		"POSTHASTE_HTTP_ADDRESS="+ports[0], "POSTHASTE_GRPC_ADDRESS="+ports[1],
-		"POSTHASTE_OPS_ADDRESS="+ports[2], "POSTHASTE_NATS_LISTEN="+ports[3],
+		"POSTHASTE_HTTP_LISTEN="+ports[0], "POSTHASTE_GRPC_LISTEN="+ports[1],
+		"POSTHASTE_OPS_LISTEN="+ports[2], "POSTHASTE_NATS_LISTEN="+ports[3],
 		"POSTHASTE_EGRESS_ALLOW=127.0.0.0/8",
 	)
 	cmd.Stdout, cmd.Stderr = cfg.Log, cfg.Log
