@@ -105,7 +105,7 @@ func (d *deployment) subscribe(c *callback, numbers ...string) []client.Subscrip
 	return subs
 }
 
-func waybill(number string) trace.ID { return trace.ID{CarrierCode: "sf", WaybillNumber: number} }
+func waybill(number string) trace.ID { return trace.ID{CarrierCode: "sf-express", WaybillNumber: number} }
 
 // event is event n of a waybill's journey, an hour after the one before.
 func event(number string, n int, s status.Status, sub status.Sub) client.ReportedEvent {

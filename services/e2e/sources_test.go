@@ -125,7 +125,7 @@ func TestSources_OneWaybillIsOneTrace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w.Revision != 2 || w.ID != (trace.ID{CarrierCode: "sf", WaybillNumber: "SF2000000000001"}) {
+		if w.Revision != 2 || w.ID != (trace.ID{CarrierCode: "sf-express", WaybillNumber: "SF2000000000001"}) {
 			t.Errorf("the waybill is %+v", w)
 		}
 	})
