@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,13 +33,13 @@ func RunBare(ctx context.Context, url string, body []byte, length time.Duration,
 	header := http.Header{
 		"Content-Type":      {"application/json"},
 		"Webhook-Id":        {id},
-		"Webhook-Timestamp": {fmt.Sprint(now.Unix())},
+		"Webhook-Timestamp": {strconv.FormatInt(now.Unix(), 10)},
 		"Webhook-Signature": {webhook.Sign(secret, id, now, body)},
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = inFlight
+	transport := &http.Transport{MaxIdleConns: inFlight, MaxIdleConnsPerHost: inFlight}
 	client := &http.Client{Transport: transport}
 
+	whole := context.WithoutCancel(ctx)
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
 	var done atomic.Int64
@@ -49,7 +50,7 @@ func RunBare(ctx context.Context, url string, body []byte, length time.Duration,
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				// Not the deadline's context: a request under way is finished.
-				req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, bytes.NewReader(body))
+				req, err := http.NewRequestWithContext(whole, http.MethodPost, url, bytes.NewReader(body))
 				if err == nil {
 					req.Header = header
 					err = post(client, req)

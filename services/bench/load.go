@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -85,7 +86,7 @@ func (f *fleet) event(n int64) *ingestv1.ReportedEvent {
 			City: "深圳市", Region: "广东省", Country: "CN",
 			FacilityCode: fmt.Sprintf("755W%03d", round), FacilityName: "深圳福田分拨中心",
 		},
-		Attributes: map[string]string{"batch": fmt.Sprint(round)},
+		Attributes: map[string]string{"batch": strconv.FormatInt(round, 10)},
 	}
 }
 
@@ -113,7 +114,7 @@ func (f *fleet) stream(ctx context.Context, conn *grpc.ClientConn, streams int, 
 					break
 				}
 				for from-base-got.Load() > window && ctx.Err() == nil {
-					time.Sleep(time.Millisecond)
+					pause(ctx, time.Millisecond)
 				}
 				req := &ingestv1.StreamEventsRequest{Events: make([]*ingestv1.ReportedEvent, 0, chunk)}
 				for n := from; n < from+chunk; n++ {
@@ -137,6 +138,16 @@ func (f *fleet) stream(ctx context.Context, conn *grpc.ClientConn, streams int, 
 	}
 	err := group.Wait()
 	return accepted.Load(), time.Since(start), err
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // pace sends events at a steady rate for a time: open loop, so that a stall is

@@ -159,7 +159,7 @@ func throughput(ctx context.Context, f *fleet, conn *grpc.ClientConn, rcv remote
 			if s, err := rcv.stats(watch); err == nil {
 				got.Store(s.Pushes)
 			}
-			time.Sleep(10 * time.Millisecond)
+			pause(watch, 10*time.Millisecond)
 		}
 	}()
 	start := time.Now()
@@ -189,7 +189,7 @@ func settle(ctx context.Context, rcv remote) (Stats, error) {
 		if time.Now().After(deadline) {
 			return s, fmt.Errorf("pushes have not ended after 2 minutes: %d so far", s.Pushes)
 		}
-		time.Sleep(50 * time.Millisecond)
+		pause(ctx, 50*time.Millisecond)
 	}
 }
 
@@ -280,7 +280,7 @@ func startProgram(ctx context.Context, cfg PipelineConfig) (*program, error) {
 		}
 		data = dir
 	}
-	ports, err := freePorts(4)
+	ports, err := freePorts(ctx, 4)
 	if err != nil {
 		return nil, err
 	}
@@ -295,8 +295,11 @@ func startProgram(ctx context.Context, cfg PipelineConfig) (*program, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", cfg.Program, err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
 	p := &program{pid: cmd.Process.Pid}
 	p.stop = func() {
 		if p.conn != nil {
@@ -307,6 +310,7 @@ func startProgram(ctx context.Context, cfg PipelineConfig) (*program, error) {
 		case <-ended:
 		case <-time.After(30 * time.Second):
 			_ = cmd.Process.Kill()
+			<-ended
 		}
 		if cfg.Data == "" {
 			_ = os.RemoveAll(data)
@@ -324,7 +328,7 @@ func startProgram(ctx context.Context, cfg PipelineConfig) (*program, error) {
 	return p, nil
 }
 
-func waitReady(ctx context.Context, url string, ended <-chan error) error {
+func waitReady(ctx context.Context, url string, ended <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
@@ -339,8 +343,8 @@ func waitReady(ctx context.Context, url string, ended <-chan error) error {
 			}
 		}
 		select {
-		case err := <-ended:
-			return fmt.Errorf("it ended at once: %w", errors.Join(err, errors.New("see --log")))
+		case <-ended:
+			return errors.New("it ended at once; see --log")
 		case <-ctx.Done():
 			return fmt.Errorf("it is not ready: %w", ctx.Err())
 		case <-time.After(50 * time.Millisecond):
@@ -348,10 +352,10 @@ func waitReady(ctx context.Context, url string, ended <-chan error) error {
 	}
 }
 
-func freePorts(n int) ([]string, error) {
+func freePorts(ctx context.Context, n int) ([]string, error) {
 	addresses := make([]string, n)
 	for i := range addresses {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}

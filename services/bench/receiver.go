@@ -40,15 +40,10 @@ type receiver struct {
 	latencies []time.Duration
 }
 
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	buf := buffers.Get().(*bytes.Buffer)
-	buf.Reset()
-	_, err := io.Copy(buf, req.Body)
+	body, err := io.ReadAll(req.Body)
 	now := time.Now()
 	if err != nil {
-		buffers.Put(buf)
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
@@ -57,13 +52,12 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	r.last.Store(now.UnixNano())
 	if r.measuring.Load() {
-		if taken, ok := newestReceiveTime(buf.Bytes()); ok {
+		if taken, ok := newestReceiveTime(body); ok {
 			r.mu.Lock()
 			r.latencies = append(r.latencies, now.Sub(taken))
 			r.mu.Unlock()
 		}
 	}
-	buffers.Put(buf)
 	w.WriteHeader(http.StatusOK)
 }
 
@@ -119,7 +113,7 @@ func RunReceiver(ctx context.Context, out io.Writer) error {
 	mux.Handle("POST /push", r)
 	mux.HandleFunc("POST /reset", r.reset)
 	mux.HandleFunc("GET /stats", r.stats)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for pushes: %w", err)
 	}

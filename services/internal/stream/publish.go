@@ -236,8 +236,7 @@ func (m Message) wire() *nats.Msg {
 
 func (p *Publisher) wrap(n int, err error) error {
 	var api *jetstream.APIError
-	var jsErr jetstream.JetStreamError
-	if errors.As(err, &jsErr) {
+	if jsErr, ok := errors.AsType[jetstream.JetStreamError](err); ok {
 		api = jsErr.APIError()
 	} else {
 		_ = errors.As(err, &api)
