@@ -1,20 +1,83 @@
 package track
 
-// NormalNumber is a waybill number in normal form.
-func NormalNumber(s string) (Number, error) { panic("not built") }
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
 
-// NormalCarrier is a carrier's code in normal form.
-func NormalCarrier(s string) (Carrier, error) { panic("not built") }
+// Limits of a waybill number and of a carrier's code, in characters.
+const (
+	minNumber, maxNumber   = 4, 64
+	minCarrier, maxCarrier = 2, 40
+)
 
-// IDParts are what an id is derived from.
-type IDParts struct {
-	Waybill  Waybill
-	SourceID string // the source's own stable id of the event; the others are ignored when it is given
-	Time     string // as given
-	Code     string
-	Location string
-	Text     string
+// NormalNumber is a waybill number as it is kept: upper case, without blanks, 4
+// to 64 printable characters. Its error says what is wrong, for the caller who
+// sent it.
+func NormalNumber(s string) (Number, error) {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return -1
+		}
+		return unicode.ToUpper(r)
+	}, strings.ToValidUTF8(s, "\x00"))
+	if n := utf8.RuneCountInString(s); n < minNumber || n > maxNumber {
+		return "", errors.New("must have 4 to 64 characters beside blanks")
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return "", errors.New("must consist of printable characters")
+	}
+	return Number(s), nil
 }
 
-// DeriveID makes a stable id.
-func DeriveID(p IDParts) EventID { panic("not built") }
+// NormalCarrier is a carrier's code as it is kept: lower case, 2 to 40
+// characters of a–z, 0–9, '-' and '_'.
+func NormalCarrier(s string) (Carrier, error) {
+	s = strings.ToLower(strings.TrimSpace(s))
+	if len(s) < minCarrier || len(s) > maxCarrier {
+		return "", errors.New("must have 2 to 40 characters")
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return "", errors.New("must consist of a–z, 0–9, '-' and '_'")
+		}
+	}
+	return Carrier(s), nil
+}
+
+// IDParts are what an event's id is derived from.
+type IDParts struct {
+	Waybill Waybill
+	// SourceID is the source's own stable id of the event. When it is given,
+	// what follows has no part in the id.
+	SourceID string
+	// Time, Code, Location and Text are as the source gave them.
+	Time, Code, Location, Text string
+}
+
+// idBytes of a hash are enough: 2^64 events until two are likely to collide, and
+// they would have to be of one waybill.
+const idBytes = 16
+
+// DeriveID makes an id that is the same for every repeat of the same report: 32
+// hexadecimal digits.
+func DeriveID(p IDParts) EventID {
+	b := make([]byte, 0, 512)
+	add := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+	add(string(p.Waybill.Carrier))
+	add(string(p.Waybill.Number))
+	add(p.SourceID)
+	if p.SourceID == "" {
+		add(p.Time)
+		add(p.Code)
+		add(p.Location)
+		add(p.Text)
+	}
+	sum := sha256.Sum256(b)
+	return EventID(hex.EncodeToString(sum[:idBytes]))
+}

@@ -1,8 +1,188 @@
 package track
 
-import "time"
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
 
-// Merge adds what a report says to a trace.
+// Merge adds what a report says to a trace; old is nil for a waybill that
+// nothing is known of. When that changes anything, it returns the trace with
+// the next revision, in which the events that are new or changed are stamped
+// with it; otherwise old and false. old stays as it was, and the new trace
+// shares what didn't change with it.
+//
+// An event that is there already changes nothing, unless its source gave it an
+// id of its own and now says something else: then what was received later
+// stands, and of two received at once the greater.
 func Merge(old *Trace, r Report, now time.Time) (t *Trace, changed bool) {
-	panic("not built")
+	t = &Trace{Waybill: r.Waybill, CreateTime: now}
+	if old != nil {
+		*t = *old
+	}
+	before := t.Events
+	t.Revision++
+	t.UpdateTime = now
+	events, added := addEvents(before, r.Events, t.Revision)
+	if added {
+		mark(events, t.Revision)
+		slices.SortFunc(events, func(a, b Event) int { return compare(&a, &b) })
+		t.Events = events
+		t.State = stateOf(events)
+	}
+	links, linked := addLinks(t.Links, r.Links)
+	t.Links = links
+	if !added && !linked {
+		return old, false
+	}
+	return t, true
+}
+
+// addEvents returns the events with those of a report, stamped with the
+// revision in which they came, and whether there is a difference. It copies
+// before it changes.
+func addEvents(have, reported []Event, revision Revision) (events []Event, added bool) {
+	events = have
+	for i := range reported {
+		e := reported[i]
+		at := slices.IndexFunc(events, func(x Event) bool { return x.ID == e.ID })
+		if at >= 0 && !supersedes(&e, &events[at]) {
+			continue
+		}
+		if !added {
+			added = true
+			events = append(make([]Event, 0, len(have)+len(reported)-i), have...)
+		}
+		e.Revision, e.VoidedBy, e.CorrectedBy = revision, "", ""
+		if at >= 0 {
+			events[at] = e
+		} else {
+			events = append(events, e)
+		}
+	}
+	return events, added
+}
+
+// supersedes says whether e, of the same id, stands in the place of x.
+func supersedes(e, x *Event) bool {
+	c := compareContent(e, x)
+	if c == 0 {
+		return false
+	}
+	return cmp.Or(e.ReceiveTime.Compare(x.ReceiveTime), c) > 0
+}
+
+// mark says of each event whether another withdrew or replaced it, and stamps
+// those for which that changed. An act that is withdrawn itself has no effect.
+// Acts may come before what they act upon.
+func mark(events []Event, revision Revision) {
+	acts := make(map[EventID][]*Event)
+	for i := range events {
+		if e := &events[i]; e.Target != "" && (e.Kind == KindVoid || e.Kind == KindCorrection) {
+			acts[e.Target] = append(acts[e.Target], e)
+		}
+	}
+	if len(acts) == 0 && !slices.ContainsFunc(events, func(e Event) bool { return e.VoidedBy != "" || e.CorrectedBy != "" }) {
+		return
+	}
+	for _, on := range acts {
+		slices.SortFunc(on, compare)
+	}
+	// by finds the first act of a kind upon an event that is in effect. Acts that
+	// withdraw each other in a circle are cut where the circle closes.
+	var by func(id EventID, kind Kind, path []EventID) EventID
+	by = func(id EventID, kind Kind, path []EventID) EventID {
+		for _, a := range acts[id] {
+			if a.Kind != kind || slices.Contains(path, a.ID) {
+				continue
+			}
+			if by(a.ID, KindVoid, append(slices.Clip(path), id)) == "" {
+				return a.ID
+			}
+		}
+		return ""
+	}
+	for i := range events {
+		e := &events[i]
+		voided, corrected := by(e.ID, KindVoid, nil), by(e.ID, KindCorrection, nil)
+		if voided != e.VoidedBy || corrected != e.CorrectedBy {
+			e.VoidedBy, e.CorrectedBy, e.Revision = voided, corrected, revision
+		}
+	}
+}
+
+// addLinks returns the union of links in order, and whether it is larger. It
+// copies before it changes.
+func addLinks(have, reported []Link) ([]Link, bool) {
+	links := have
+	for _, l := range reported {
+		if slices.Contains(links, l) {
+			continue
+		}
+		if len(links) == len(have) {
+			links = slices.Clone(have)
+		}
+		links = append(links, l)
+	}
+	if len(links) == len(have) {
+		return have, false
+	}
+	slices.SortFunc(links, func(a, b Link) int {
+		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Waybill.Carrier, b.Waybill.Carrier), cmp.Compare(a.Waybill.Number, b.Waybill.Number))
+	})
+	return links, true
+}
+
+// compareContent orders two events of one id by what they say; 0 means that
+// they say the same. When it was received, by which way and by which rule it
+// was mapped, and its place in the source's list are not what it says.
+func compareContent(a, b *Event) int {
+	return cmp.Or(
+		cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Target, b.Target), compareTime(a.Time, b.Time),
+		cmp.Compare(a.Status, b.Status), cmp.Compare(a.Sub, b.Sub), cmp.Compare(a.ReasonCode, b.ReasonCode),
+		cmp.Compare(a.RawCode, b.RawCode), cmp.Compare(a.RawSubCode, b.RawSubCode),
+		cmp.Compare(a.Text, b.Text), cmp.Compare(a.Language, b.Language),
+		compareLocation(&a.Location, &b.Location), compareLocation(&a.NextLocation, &b.NextLocation),
+		cmp.Compare(a.Courier.Name, b.Courier.Name), cmp.Compare(a.Courier.Phone, b.Courier.Phone), cmp.Compare(a.Signer, b.Signer),
+		slices.Compare(a.ProofURLs, b.ProofURLs), cmp.Compare(a.TransportMode, b.TransportMode), cmp.Compare(a.Vehicle, b.Vehicle),
+		cmp.Compare(a.Piece, b.Piece), cmp.Compare(a.Leg.Carrier, b.Leg.Carrier), cmp.Compare(a.Leg.Number, b.Leg.Number),
+		compareTime(a.Estimate, b.Estimate), compareTime(a.EstimateTo, b.EstimateTo),
+		compareAttributes(a.Attributes, b.Attributes),
+	)
+}
+
+func compareTime(a, b Time) int {
+	return cmp.Or(a.Wall.Compare(b.Wall), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.OffsetSource, b.OffsetSource), cmp.Compare(a.Precision, b.Precision))
+}
+
+func compareLocation(a, b *Location) int {
+	c := cmp.Or(
+		cmp.Compare(a.Text, b.Text), cmp.Compare(a.City, b.City), cmp.Compare(a.Region, b.Region), cmp.Compare(a.Country, b.Country),
+		cmp.Compare(a.Postcode, b.Postcode), cmp.Compare(a.FacilityCode, b.FacilityCode), cmp.Compare(a.FacilityName, b.FacilityName),
+		cmp.Compare(a.FacilityType, b.FacilityType),
+	)
+	switch {
+	case c != 0 || a.Coordinates == nil && b.Coordinates == nil:
+		return c
+	case a.Coordinates == nil:
+		return -1
+	case b.Coordinates == nil:
+		return 1
+	}
+	return cmp.Or(cmp.Compare(a.Coordinates.Latitude, b.Coordinates.Latitude), cmp.Compare(a.Coordinates.Longitude, b.Coordinates.Longitude))
+}
+
+func compareAttributes(a, b map[string]string) int {
+	if maps.Equal(a, b) {
+		return 0
+	}
+	flat := func(m map[string]string) []string {
+		var list []string
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			list = append(list, k, m[k])
+		}
+		return list
+	}
+	return slices.Compare(flat(a), flat(b))
 }

@@ -1,0 +1,8 @@
+// Package track decides what a waybill's trace is: which events are new, in
+// which order they stand, where the parcel is after them, and whether that is a
+// change worth a revision. It is pure: no I/O, no clock; time is an argument.
+//
+// The state of a trace is a function of its set of events. Events may come in
+// any order, any number of times, and in any grouping: the end is the same. Only
+// the revisions, which count how it came about, differ.
+package track
