@@ -1,0 +1,109 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/posthaste/posthaste/pkg/subject"
+	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
+	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/stream"
+)
+
+// publisher stores messages; nil means that all are on disk.
+type publisher interface {
+	Publish(ctx context.Context, msgs ...stream.Message) error
+}
+
+// Config is what the service needs.
+type Config struct {
+	Raw      publisher // to the RAW stream
+	Rejected publisher // to the REJECTED stream
+	// Kdniao are the keys of accounts, Kuaidi100 the salts; see [Service.Handler].
+	Kdniao, Kuaidi100 map[string]string
+	Log               *slog.Logger
+	Meter             metric.MeterProvider
+	Messaging         obs.Messaging
+	Now               func() time.Time
+}
+
+// Service takes reports in.
+type Service struct {
+	cfg      Config
+	accepted metric.Int64Counter
+	rejected metric.Int64Counter
+	took     metric.Float64Histogram
+}
+
+// New makes a service.
+func New(cfg Config) (*Service, error) {
+	s := &Service{cfg: cfg}
+	m := cfg.Meter.Meter("github.com/posthaste/posthaste/services/ingest")
+	var errs [3]error
+	s.accepted, errs[0] = m.Int64Counter("posthaste_ingest_accepted", metric.WithDescription("Raw traces that are on disk, by source."))
+	s.rejected, errs[1] = m.Int64Counter("posthaste_ingest_rejected", metric.WithDescription("Reports that could not be used, by source and reason."))
+	s.took, errs[2] = m.Float64Histogram("posthaste_ingest_publish", metric.WithUnit("s"), metric.WithDescription("Time until a request's raw traces were on disk, by source."))
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, fmt.Errorf("make the instruments of ingest: %w", err)
+	}
+	return s, nil
+}
+
+// rawDestination names where raw traces go, in spans.
+const rawDestination = "posthaste.v1.raw.{slot}.{source}"
+
+// keep publishes raw traces of one source. When it returns nil all are on disk;
+// otherwise some may be, and the source repeats, which changes nothing.
+func (s *Service) keep(ctx context.Context, source string, raws []*pipelinev1.RawTrace) (err error) {
+	if len(raws) == 0 {
+		return nil
+	}
+	ctx, span := s.cfg.Messaging.Send(ctx, rawDestination)
+	defer func() { obs.End(span, err) }()
+	began := s.cfg.Now()
+	msgs := make([]stream.Message, len(raws))
+	for i, r := range raws {
+		data, err := proto.Marshal(r)
+		if err != nil {
+			return fmt.Errorf("encode a raw trace: %w", err)
+		}
+		msgs[i] = stream.Message{Subject: subject.Raw(r.GetSource(), r.GetCarrierCode(), r.GetWaybillNumber()), Header: map[string][]string{}, Data: data}
+		obs.Inject(ctx, msgs[i].Header)
+	}
+	if err := s.cfg.Raw.Publish(ctx, msgs...); err != nil {
+		return fmt.Errorf("keep %d raw traces of %s: %w", len(raws), source, err)
+	}
+	by := metric.WithAttributes(attribute.String("source", source))
+	s.accepted.Add(ctx, int64(len(raws)), by)
+	s.took.Record(ctx, s.cfg.Now().Sub(began).Seconds(), by)
+	return nil
+}
+
+// reject records what could not be used. It is for people to look at: that it
+// can't be recorded is logged, and fails nothing.
+func (s *Service) reject(ctx context.Context, rejected ...*pipelinev1.RejectedRaw) {
+	msgs := make([]stream.Message, 0, len(rejected))
+	for _, r := range rejected {
+		r.Service = "ingest"
+		s.rejected.Add(ctx, 1, metric.WithAttributes(attribute.String("source", r.GetSource()), attribute.String("reason", r.GetReason())))
+		data, err := proto.Marshal(r)
+		if err != nil {
+			s.cfg.Log.ErrorContext(ctx, "a rejected report can't be encoded", obs.KeySource, r.GetSource(), obs.KeyError, err)
+			continue
+		}
+		msgs = append(msgs, stream.Message{Subject: subject.Rejected(r.GetSource()), Data: data})
+	}
+	if len(msgs) == 0 {
+		return
+	}
+	if err := s.cfg.Rejected.Publish(ctx, msgs...); err != nil {
+		s.cfg.Log.ErrorContext(ctx, "rejected reports can't be recorded", "reports", len(msgs), obs.KeyError, err)
+	}
+}
