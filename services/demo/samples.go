@@ -1,0 +1,154 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/posthaste/posthaste/pkg/payload"
+	"github.com/posthaste/posthaste/pkg/trace"
+	"github.com/posthaste/posthaste/pkg/webhook"
+	"github.com/posthaste/posthaste/services/internal/carrier"
+	"github.com/posthaste/posthaste/services/internal/track"
+)
+
+// sample is a real push: its document, signed anew when it is replayed.
+type sample struct {
+	file, source string
+	doc          []byte
+	ids          []trace.ID
+}
+
+// maxSample bounds the files that are read.
+const maxSample = 8 << 20
+
+// samples are the pushes in a folder, in order of their path. Other files are
+// left out.
+func samples(dir string) ([]sample, error) {
+	var all []sample
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil || info.Size() > maxSample {
+			return err
+		}
+		body, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if s, ok := readSample(body); ok {
+			if s.file, err = filepath.Rel(dir, path); err != nil {
+				return err
+			}
+			all = append(all, s)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read samples: %w", err)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("read samples: %s has no form that Kdniao or Kuaidi100 pushed", dir)
+	}
+	return all, nil
+}
+
+// readSample reads a file that is the form of a push about waybills.
+func readSample(body []byte) (sample, bool) {
+	form, err := url.ParseQuery(strings.TrimSpace(string(body)))
+	if err != nil {
+		return sample{}, false
+	}
+	s := sample{source: kuaidi100Source, doc: []byte(form.Get("param"))}
+	if form.Has("RequestData") {
+		s.source, s.doc = kdniaoSource, []byte(form.Get("RequestData"))
+	}
+	if s.ids, err = waybillsOf(s.source, s.doc); err != nil {
+		return sample{}, false
+	}
+	return s, true
+}
+
+// replay subscribes the waybills of the samples, pushes these in order, and
+// waits until the callbacks have told of every event.
+func (s *show) replay(ctx context.Context) error {
+	all, err := samples(s.Samples)
+	if err != nil {
+		return err
+	}
+	want, err := expect(all, s.Now())
+	if err != nil {
+		return err
+	}
+	s.say("\nReal payloads: %d pushes about %d waybills, signed anew.", len(all), len(want))
+	if err := s.subscribe(ctx, sortedIDs(want)...); err != nil {
+		return err
+	}
+	var refused []error
+	for _, one := range all {
+		s.say("  → %s of %s", one.file, one.source)
+		if err := s.send(ctx, s.Accounts.sign(one.source, one.doc)); err != nil {
+			refused = append(refused, fmt.Errorf("%s: %w", one.file, err))
+		}
+	}
+	if err := errors.Join(refused...); err != nil {
+		return err
+	}
+	for _, id := range sortedIDs(want) {
+		events := want[id]
+		if _, err := s.await(ctx, id, func(_ webhook.Chain, p payload.Push) bool { return p.Waybill.EventCount >= events }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expect is how many events each waybill has when every sample is taken in.
+func expect(all []sample, now time.Time) (map[trace.ID]int, error) {
+	traces := map[trace.ID]*track.Trace{}
+	for _, one := range all {
+		source, _ := carrier.Lookup(one.source)
+		parts, err := source.Split(one.doc)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", one.file, err)
+		}
+		for _, p := range parts {
+			if p.Err != nil {
+				continue
+			}
+			report, err := source.Map(carrier.Raw{
+				Waybill: track.Waybill{Carrier: p.Carrier, Number: p.Number}, Kind: source.Kind, Body: p.Body, Context: p.Context, ReceiveTime: now,
+			})
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", one.file, err)
+			}
+			id := trace.ID{CarrierCode: string(p.Carrier), WaybillNumber: string(p.Number)}
+			traces[id], _ = track.Merge(traces[id], report, now)
+		}
+	}
+	want := map[trace.ID]int{}
+	for id, t := range traces {
+		if t != nil {
+			want[id] = len(t.Events)
+		}
+	}
+	return want, nil
+}
+
+func sortedIDs(want map[trace.ID]int) []trace.ID {
+	ids := make([]trace.ID, 0, len(want))
+	for id := range want {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b trace.ID) int { return strings.Compare(a.String(), b.String()) })
+	return ids
+}
