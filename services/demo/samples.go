@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -32,8 +31,13 @@ const maxSample = 8 << 20
 // samples are the pushes in a folder, in order of their path. Other files are
 // left out.
 func samples(dir string) ([]sample, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read samples: %w", err)
+	}
+	defer func() { _ = root.Close() }()
 	var all []sample
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
@@ -41,14 +45,12 @@ func samples(dir string) ([]sample, error) {
 		if err != nil || info.Size() > maxSample {
 			return err
 		}
-		body, err := os.ReadFile(path)
+		body, err := fs.ReadFile(root.FS(), path)
 		if err != nil {
 			return err
 		}
 		if s, ok := readSample(body); ok {
-			if s.file, err = filepath.Rel(dir, path); err != nil {
-				return err
-			}
+			s.file = path
 			all = append(all, s)
 		}
 		return nil

@@ -110,9 +110,9 @@ func (s *show) subscribe(ctx context.Context, ids ...trace.ID) error {
 	if err != nil {
 		return err
 	}
-	for i, r := range results {
+	for _, r := range results {
 		if r.Err != nil {
-			return fmt.Errorf("subscribe %s: %w", ids[i], r.Err)
+			return fmt.Errorf("subscribe the waybills of the demo: %w", r.Err)
 		}
 	}
 	return nil

@@ -50,6 +50,8 @@ func (a Accounts) sign(source string, doc []byte) post {
 }
 
 func hexMD5(doc []byte, secret string) string {
-	sum := md5.Sum(append(doc[:len(doc):len(doc)], secret...)) //nolint:gosec // it is what both platforms sign with
-	return hex.EncodeToString(sum[:])
+	h := md5.New()      //nolint:gosec // it is what both platforms sign with
+	_, _ = h.Write(doc) // a hash's Write never fails
+	_, _ = h.Write([]byte(secret))
+	return hex.EncodeToString(h.Sum(nil))
 }
