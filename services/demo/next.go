@@ -1,14 +1,18 @@
 package demo
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
+	"github.com/posthaste/posthaste/pkg/client"
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/pkg/trace"
 )
 
 // whatNext prints commands that work as they stand.
 func (s *show) whatNext(j journey) {
+	own := trace.ID{CarrierCode: "ups", WaybillNumber: "OWN" + strconv.FormatInt(s.Now().Unix(), 10)}
 	s.say(`
 What to try now, in another terminal (make .bin/grpcurl .bin/nats builds the tools):
 
@@ -18,7 +22,11 @@ The last step of %s, as %s would push it. The callback shows here:
 Where the parcel stands, over gRPC:
   %s
 
-Its trace on NATS, the waybills beside it, and all that changes from now on:
+A parcel of your own: subscribe it to this callback, and report where it is:
+  %s
+  %s
+
+The same trace on NATS, the waybills beside it, and all that changes from now on:
   %s
 
 Metrics:
@@ -27,7 +35,15 @@ Metrics:
 Ctrl-C ends everything; the data stays.`,
 		j.id, j.source,
 		curl("http://"+s.Addresses.HTTP, s.Accounts.sign(j.source, j.steps[len(j.steps)-1])),
-		grpcurl(s.Addresses.GRPC, j),
+		s.grpcurl("tracking.v1.WaybillService/GetWaybill", map[string]any{"name": j.id.Name()}),
+		s.grpcurl("subscription.v1.SubscriptionService/CreateSubscription", map[string]any{
+			"parent":       "tenants/" + client.DefaultTenant,
+			"subscription": map[string]any{"endpoint": s.endpoint, "carrier_code": own.CarrierCode, "waybill_number": own.WaybillNumber},
+		}),
+		s.grpcurl("ingest.v1.IngestService/ReportEvents", map[string]any{"events": []any{map[string]any{
+			"carrier_code": own.CarrierCode, "waybill_number": own.WaybillNumber,
+			"event_time": s.Now().Format(time.RFC3339), "status": "STATUS_IN_TRANSIT", "text": "It is on its way.",
+		}}}),
 		natsLines(s.Addresses.NATS, j), s.Addresses.Ops)
 }
 
@@ -42,8 +58,13 @@ func curl(base string, p post) string {
 	return strings.Join(words, " ")
 }
 
-func grpcurl(address string, j journey) string {
-	return fmt.Sprintf(".bin/grpcurl -plaintext -d %s %s posthaste.tracking.v1.WaybillService/GetWaybill", quote(fmt.Sprintf(`{"name":%q}`, j.id.Name())), address)
+// grpcurl is a command line that calls a method.
+func (s *show) grpcurl(method string, request map[string]any) string {
+	text, err := encode(request)
+	if err != nil {
+		return err.Error() // never: it is made of strings
+	}
+	return strings.Join([]string{".bin/grpcurl -plaintext -d", quote(string(text)), s.Addresses.GRPC, "posthaste." + method}, " ")
 }
 
 func natsLines(address string, j journey) string {
