@@ -23,6 +23,10 @@ CREATE TABLE endpoint (
     request_hash  bytea,
     create_time   timestamptz NOT NULL DEFAULT now(),
     update_time   timestamptz NOT NULL DEFAULT now(),
+    -- A deleted endpoint is hidden and disabled, so that what it is still owed
+    -- is parked, and ended subscriptions keep what they refer to.
+    delete_time   timestamptz,
+    CONSTRAINT endpoint_deleted_is_disabled CHECK (delete_time IS NULL OR state = 3),
     CONSTRAINT endpoint_request_once UNIQUE (tenant_id, request_id),
     CONSTRAINT endpoint_request_has_hash CHECK ((request_id IS NULL) = (request_hash IS NULL))
 );
@@ -35,6 +39,8 @@ CREATE TABLE subscription (
     endpoint_id     text NOT NULL REFERENCES endpoint (id),
     carrier_code    text NOT NULL,
     waybill_number  text NOT NULL,
+    -- The waybill's slot: which shard of matching the row belongs to.
+    slot            smallint NOT NULL DEFAULT 0 CHECK (slot BETWEEN 0 AND 63),
     metadata        jsonb NOT NULL DEFAULT '{}',
     tail            interval NOT NULL DEFAULT '72 h',
     state           smallint NOT NULL DEFAULT 1 CHECK (state BETWEEN 1 AND 5),
@@ -55,6 +61,7 @@ CREATE TABLE subscription (
 -- One live subscription to a waybill per endpoint; also what matching looks up.
 CREATE UNIQUE INDEX subscription_live_once ON subscription (carrier_code, waybill_number, endpoint_id) WHERE state IN (1, 2);
 CREATE INDEX subscription_of_tenant ON subscription (tenant_id, id);
+CREATE INDEX subscription_of_number ON subscription (tenant_id, waybill_number, id);
 CREATE INDEX subscription_of_endpoint ON subscription (endpoint_id, id);
 CREATE INDEX subscription_to_announce ON subscription (id) WHERE announce AND state = 1;
 CREATE INDEX subscription_to_complete ON subscription (complete_time) WHERE state IN (1, 2) AND complete_time IS NOT NULL;
@@ -148,11 +155,9 @@ CREATE TABLE trace_event (
     carrier_code   text NOT NULL,
     waybill_number text NOT NULL,
     event_id       text NOT NULL,
+    -- The event's place in the trace, from 0.
+    place          integer NOT NULL,
     revision       bigint NOT NULL,
-    event_time     timestamptz NOT NULL,
-    receive_time   timestamptz NOT NULL,
-    status         smallint NOT NULL,
-    sub_status     smallint NOT NULL,
     -- tracking.v1.TraceEvent, encoded: the whole event.
     body           bytea NOT NULL,
     PRIMARY KEY (carrier_code, waybill_number, event_id)
