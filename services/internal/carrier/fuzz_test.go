@@ -1,0 +1,50 @@
+package carrier
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/posthaste/posthaste/services/internal/track"
+)
+
+// fuzz holds that no document breaks a source, and that Map takes what Split
+// gives.
+func fuzz(f *testing.F, code string) {
+	source, ok := Lookup(code)
+	if !ok {
+		f.Fatal("the source is missing")
+	}
+	names, err := filepath.Glob(filepath.Join("testdata", code, "*.raw"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range names {
+		doc, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(doc)
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		parts, err := source.Split(doc)
+		if err != nil && parts != nil {
+			t.Error("both parts and an error")
+		}
+		for _, p := range parts {
+			raw := Raw{Waybill: track.Waybill{Carrier: p.Carrier, Number: p.Number}, Kind: source.Kind, Body: p.Body, Context: p.Context, ReceiveTime: received}
+			report, err := source.Map(raw)
+			if p.Err != nil {
+				continue
+			}
+			if err != nil {
+				t.Fatalf("Split takes what Map refuses: %v", err)
+			}
+			checkReport(t, source, raw, report)
+		}
+	})
+}
+
+func FuzzKdniao(f *testing.F) { fuzz(f, kdniaoCode) }
+
+func FuzzKuaidi100(f *testing.F) { fuzz(f, kuaidi100Code) }
