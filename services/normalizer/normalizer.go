@@ -1,0 +1,321 @@
+package normalizer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/protobuf/proto"
+
+	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
+	"github.com/posthaste/posthaste/pkg/subject"
+	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
+	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/track"
+	"github.com/posthaste/posthaste/services/internal/wire"
+)
+
+// The interfaces are what the service needs of its neighbours.
+type (
+	consumer interface {
+		Next(ctx context.Context) ([]*stream.Received, error)
+	}
+	publisher interface {
+		PublishAtomic(ctx context.Context, msgs []stream.Message) (uint64, error)
+	}
+	rejecter interface {
+		Publish(ctx context.Context, msgs ...stream.Message) error
+	}
+	// newest reads the newest message of subjects of TRACE; a subject without one
+	// is absent.
+	newest func(ctx context.Context, subjects []string) (map[string]stream.Stored, error)
+	// history reads traces that left the stream; a waybill without one is absent.
+	history func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error)
+)
+
+// Config is what the service needs.
+type Config struct {
+	Raw      consumer // of a shard of RAW
+	Consumer string   // its durable's name, for spans
+	Trace    publisher
+	Rejected rejecter
+	Newest   newest
+	History  history
+	// CacheSize is how many waybills' states are held in memory; 0 means 100,000.
+	CacheSize int
+	Log       *slog.Logger
+	Meter     metric.MeterProvider
+	Messaging obs.Messaging
+	Now       func() time.Time
+}
+
+// Service normalizes one shard. It is one goroutine's.
+type Service struct {
+	cfg    Config
+	states *otter.Cache[track.Waybill, state]
+	meters meters
+}
+
+// state is what is known of a waybill: its trace, nil when there is none yet,
+// and the sequence of the message that holds it, 0 for none.
+type state struct {
+	trace *track.Trace
+	seq   uint64
+}
+
+const (
+	defaultCache = 100_000
+	// maxBytes of one atomic batch.
+	maxBytes = 4 << 20
+	// handBack is how long raw traces wait that can't be worked on now.
+	handBack = 2 * time.Second
+	// pause is how long the service waits when its neighbours are away.
+	pause = 500 * time.Millisecond
+	// historyWait bounds the wait for PostgreSQL, which others' waybills share.
+	historyWait = 2 * time.Second
+	// maxRounds of racing with another normalizer for one batch, before the rest
+	// is handed back.
+	maxRounds = 20
+)
+
+// New makes a service.
+func New(cfg Config) (*Service, error) {
+	if cfg.CacheSize == 0 {
+		cfg.CacheSize = defaultCache
+	}
+	states, err := otter.New(&otter.Options[track.Waybill, state]{MaximumSize: cfg.CacheSize})
+	if err != nil {
+		return nil, fmt.Errorf("make the cache of states: %w", err)
+	}
+	m, err := newMeters(cfg.Meter)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{cfg: cfg, states: states, meters: m}, nil
+}
+
+// Run works until the context ends. What it was at is finished or comes again.
+func (s *Service) Run(ctx context.Context) error {
+	for {
+		batch, err := s.cfg.Raw.Next(ctx)
+		if err != nil {
+			return err
+		}
+		s.work(ctx, batch)
+	}
+}
+
+// work ends every message of a batch.
+func (s *Service) work(ctx context.Context, batch []*stream.Received) {
+	s.meters.batch.Record(ctx, int64(len(batch)))
+	jobs := s.gather(ctx, batch)
+	for round := range maxRounds {
+		if jobs = s.load(ctx, jobs); len(jobs) == 0 {
+			return
+		}
+		jobs = s.publish(ctx, s.merge(ctx, jobs))
+		if len(jobs) == 0 {
+			return
+		}
+		s.meters.stale.Add(ctx, int64(len(jobs)))
+		s.cfg.Log.DebugContext(ctx, "waybills are merged again", "waybills", len(jobs), "round", round+1)
+	}
+	s.handBack(ctx, jobs)
+}
+
+// job is what a batch says of one waybill.
+type job struct {
+	waybill track.Waybill
+	subject string
+	reports []track.Report
+	raws    []*stream.Received
+	before  state
+	after   *track.Trace
+}
+
+// gather maps a batch and puts what it says of one waybill together, in order.
+func (s *Service) gather(ctx context.Context, batch []*stream.Received) []*job {
+	var jobs []*job
+	of := make(map[track.Waybill]*job, len(batch))
+	var rejected []rejection
+	for _, m := range batch {
+		report, no := s.mapRaw(ctx, m)
+		if no != nil {
+			rejected = append(rejected, rejection{raw: m, why: no})
+			continue
+		}
+		j := of[report.Waybill]
+		if j == nil {
+			w := report.Waybill
+			j = &job{waybill: w, subject: subject.Trace(string(w.Carrier), string(w.Number))}
+			of[w] = j
+			jobs = append(jobs, j)
+		}
+		j.reports, j.raws = append(j.reports, report), append(j.raws, m)
+	}
+	s.reject(ctx, rejected)
+	return jobs
+}
+
+// rejection is a raw trace that can't be used.
+type rejection struct {
+	raw *stream.Received
+	why *pipelinev1.RejectedRaw
+}
+
+// reject records what can't be used, and only then acknowledges it.
+func (s *Service) reject(ctx context.Context, rejected []rejection) {
+	if len(rejected) == 0 {
+		return
+	}
+	msgs := make([]stream.Message, 0, len(rejected))
+	for _, r := range rejected {
+		s.meters.reject(ctx, r.why)
+		data, err := proto.Marshal(r.why)
+		if err != nil { // a text that isn't UTF-8
+			data, _ = proto.Marshal(&pipelinev1.RejectedRaw{Body: r.raw.Data, Reason: r.why.GetReason(), Service: "normalizer"})
+		}
+		msgs = append(msgs, stream.Message{Subject: subject.Rejected(r.why.GetSource()), Data: data})
+	}
+	err := s.cfg.Rejected.Publish(ctx, msgs...)
+	if err != nil {
+		s.cfg.Log.ErrorContext(ctx, "raw traces that can't be used can't be recorded; they wait", "raw_traces", len(rejected), obs.KeyError, err)
+	}
+	for _, r := range rejected {
+		if err != nil {
+			s.end(ctx, r.raw.Nak(handBack))
+		} else {
+			s.end(ctx, r.raw.Ack())
+		}
+	}
+}
+
+// end looks at the error of an acknowledgement: the message comes again, and
+// finds its work done.
+func (s *Service) end(ctx context.Context, err error) {
+	if err != nil {
+		s.cfg.Log.WarnContext(ctx, "a raw trace will come again", obs.KeyError, err)
+	}
+}
+
+func (s *Service) ack(ctx context.Context, j *job) {
+	for _, m := range j.raws {
+		s.end(ctx, m.Ack())
+	}
+}
+
+func (s *Service) handBack(ctx context.Context, jobs []*job) {
+	for _, j := range jobs {
+		for _, m := range j.raws {
+			s.end(ctx, m.Nak(handBack))
+		}
+	}
+}
+
+// merge ends the jobs that change nothing and returns the others.
+func (s *Service) merge(ctx context.Context, jobs []*job) []*job {
+	now := s.cfg.Now()
+	var changed []*job
+	for _, j := range jobs {
+		// One revision for all that a batch says of a waybill.
+		whole := track.Report{Waybill: j.waybill}
+		for _, r := range j.reports {
+			whole.Events, whole.Links = append(whole.Events, r.Events...), append(whole.Links, r.Links...)
+		}
+		t, ok := track.Merge(j.before.trace, whole, now)
+		if !ok {
+			s.meters.unchanged.Add(ctx, 1)
+			s.ack(ctx, j)
+			continue
+		}
+		j.after = t
+		changed = append(changed, j)
+	}
+	return changed
+}
+
+// publish publishes changed states in atomic batches, and acknowledges what led
+// to them. It returns the jobs to begin again.
+func (s *Service) publish(ctx context.Context, jobs []*job) (again []*job) {
+	for len(jobs) > 0 {
+		var msgs []stream.Message
+		size, n := 0, 0
+		for _, j := range jobs {
+			m, err := s.message(ctx, j)
+			if err != nil { // can't be: what was mapped is valid text
+				s.cfg.Log.ErrorContext(ctx, "a trace can't be encoded", obs.KeyError, err)
+				m = stream.Message{}
+			}
+			if n == stream.MaxBatch || n > 0 && size+len(m.Data) > maxBytes {
+				break
+			}
+			msgs, size, n = append(msgs, m), size+len(m.Data), n+1
+		}
+		again = append(again, s.publishBatch(ctx, jobs[:n], msgs)...)
+		jobs = jobs[n:]
+	}
+	return again
+}
+
+func (s *Service) publishBatch(ctx context.Context, jobs []*job, msgs []stream.Message) (again []*job) {
+	first, err := s.cfg.Trace.PublishAtomic(ctx, msgs)
+	if err == nil {
+		for i, j := range jobs {
+			s.states.Set(j.waybill, state{trace: j.after, seq: first + uint64(i)})
+			s.ack(ctx, j)
+		}
+		s.meters.merged.Add(ctx, int64(len(jobs)))
+		return nil
+	}
+	// Whatever happened, what is in memory may be old: another normalizer was
+	// quicker, or the batch was stored and its answer lost.
+	for _, j := range jobs {
+		s.states.Invalidate(j.waybill)
+	}
+	if errors.Is(err, stream.ErrStale) {
+		return jobs
+	}
+	s.cfg.Log.WarnContext(ctx, "trace updates can't be published; they are tried again", "updates", len(jobs), obs.KeyError, err)
+	if wait(ctx, pause) != nil {
+		s.handBack(ctx, jobs)
+		return nil
+	}
+	return jobs
+}
+
+const (
+	rawDestination   = "posthaste.v1.raw.{slot}.{source}"
+	traceDestination = "posthaste.v1.trace.{slot}.{carrier}.{waybill}"
+)
+
+func (s *Service) message(ctx context.Context, j *job) (stream.Message, error) {
+	data, err := proto.Marshal(wire.TraceUpdate(j.after))
+	if err != nil {
+		return stream.Message{}, err
+	}
+	m := stream.Message{Subject: j.subject, Header: make(map[string][]string, 4), Data: data, Expect: &j.before.seq}
+	// Of several raw traces the newest leads on.
+	newest := j.raws[len(j.raws)-1]
+	ctx, work := s.cfg.Messaging.Process(ctx, newest.Header, rawDestination, s.cfg.Consumer)
+	ctx, send := s.cfg.Messaging.Send(ctx, traceDestination)
+	obs.Inject(ctx, m.Header)
+	obs.End(send, nil)
+	obs.End(work, nil)
+	return m, nil
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
