@@ -1,3 +1,5 @@
+//go:build promises
+
 package e2e
 
 import (
@@ -20,16 +22,6 @@ import (
 	"github.com/posthaste/posthaste/services/internal/embedded"
 	"github.com/posthaste/posthaste/services/internal/testkit"
 )
-
-// programEnv makes the test binary one of the programs.
-const programEnv = "E2E_PROGRAM"
-
-func TestMain(m *testing.M) {
-	if program := os.Getenv(programEnv); program != "" {
-		os.Exit(app.Main(program, os.Args[1:]))
-	}
-	testkit.Main(m)
-}
 
 // The accounts of sources that every deployment knows.
 const (
