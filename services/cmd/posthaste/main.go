@@ -15,10 +15,12 @@ import (
 
 // cli is the command line.
 type cli struct {
-	Serve   serveCmd   `cmd:"" help:"Run everything in this process, with NATS inside and PostgreSQL beside it."`
-	Migrate migrateCmd `cmd:"" help:"Bring a shared database to this version's schema."`
-	Config  configCmd  `cmd:"" help:"Print the settings in effect, secrets hidden."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve     serveCmd     `cmd:"" help:"Run everything in this process, with NATS inside and PostgreSQL beside it."`
+	Demo      demoCmd      `cmd:"" help:"Run everything and show its job: parcels' journeys come in, signed callbacks go out."`
+	Migrate   migrateCmd   `cmd:"" help:"Bring a shared database to this version's schema."`
+	Config    configCmd    `cmd:"" help:"Print the settings in effect, secrets hidden."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
+	Normalize normalizeCmd `cmd:"" help:"Show what Posthaste makes of a source's documents."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

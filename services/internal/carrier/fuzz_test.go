@@ -11,6 +11,7 @@ import (
 // fuzz holds that no document breaks a source, and that Map takes what Split
 // gives.
 func fuzz(f *testing.F, code string) {
+	f.Helper()
 	source, ok := Lookup(code)
 	if !ok {
 		f.Fatal("the source is missing")
