@@ -5,12 +5,11 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
-
-	"encoding/json"
 )
 
 // kdniaoFace receives Kdniao's pushes 101 and 102: a form with RequestData,

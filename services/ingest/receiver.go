@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -188,9 +189,7 @@ func paramsOf(r *http.Request, body []byte) params {
 	}
 	// A broken pair doesn't spoil the others.
 	form, _ := url.ParseQuery(string(body))
-	for name, values := range form {
-		p.form[name] = values
-	}
+	maps.Copy(p.form, form)
 	return p
 }
 

@@ -138,10 +138,15 @@ func checkTexts(e *ingestv1.ReportedEvent) *carrier.FieldError {
 		return bad("attributes", "must be at most 32 entries")
 	}
 	for _, f := range [...]struct{ name, value string }{
-		{"event_id", e.GetEventId()}, {"target_event_id", e.GetTargetEventId()},
-		{"text", e.GetText()}, {"language", e.GetLanguage()},
-		{"courier.name", e.GetCourier().GetName()}, {"courier.phone", e.GetCourier().GetPhone()},
-		{"signer", e.GetSigner()}, {"reason_code", e.GetReasonCode()}, {"raw_code", e.GetRawCode()},
+		{"event_id", e.GetEventId()},
+		{"target_event_id", e.GetTargetEventId()},
+		{"text", e.GetText()},
+		{"language", e.GetLanguage()},
+		{"courier.name", e.GetCourier().GetName()},
+		{"courier.phone", e.GetCourier().GetPhone()},
+		{"signer", e.GetSigner()},
+		{"reason_code", e.GetReasonCode()},
+		{"raw_code", e.GetRawCode()},
 	} {
 		if strings.IndexByte(f.value, 0) >= 0 {
 			return bad(f.name, "must not contain the character NUL")

@@ -87,7 +87,9 @@ func TestTrace_SurvivesTheWire(t *testing.T) {
 func TestTrace_RefusesWhatIsNoTrace(t *testing.T) {
 	t.Parallel()
 	for _, u := range []*trackingv1.TraceUpdate{
-		nil, {}, {Waybill: &trackingv1.Waybill{CarrierCode: "sf", WaybillNumber: "SF1000"}},
+		nil,
+		{},
+		{Waybill: &trackingv1.Waybill{CarrierCode: "sf", WaybillNumber: "SF1000"}},
 		{Waybill: &trackingv1.Waybill{CarrierCode: "sf", WaybillNumber: "SF1000", Revision: 1}, Events: []*trackingv1.TraceEvent{{Time: &trackingv1.EventTime{}}}},
 	} {
 		if _, err := wire.Trace(u); err == nil {
