@@ -1,8 +1,49 @@
 package app
 
-import "context"
+import (
+	"context"
+	"time"
+
+	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
+	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
+	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/track"
+	"github.com/posthaste/posthaste/services/subscription"
+)
 
 // startSubscription starts the service that manages subscriptions and matches changes to them.
-func startSubscription(context.Context, *Env) (func(context.Context) error, error) {
-	return nil, nil
+func startSubscription(_ context.Context, env *Env) (func(context.Context) error, error) {
+	control := subscription.ControlConfig{
+		Endpoints: pg.NewEndpoints(env.PG), Subscriptions: pg.NewSubscriptions(env.PG), Log: env.Log, Now: time.Now,
+	}
+	subscriptionv1.RegisterEndpointServiceServer(env.GRPC, subscription.NewEndpoints(control))
+	subscriptionv1.RegisterSubscriptionServiceServer(env.GRPC, subscription.NewSubscriptions(control))
+
+	pushes := stream.NewPublisher(env.JetStream, stream.Push, stream.PublisherOptions{}) //nolint:contextcheck // it outlives the start
+	m, err := subscription.NewMatcher(subscription.MatcherConfig{
+		Matching: pg.NewMatching(env.PG), Push: pushes,
+		Consume: func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error) {
+			return stream.NewConsumer(ctx, env.JetStream, opts)
+		},
+		Last: func(ctx context.Context, subjects []string) (map[string]stream.Stored, error) {
+			return stream.LastMessages(ctx, env.JetStream, stream.Trace, subjects)
+		},
+		Projected: func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
+			return pg.Traces(ctx, env.PG, waybills)
+		},
+		Shards: env.Config.Work.Shards,
+		Log:    env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
+	})
+	if err != nil {
+		pushes.Close()
+		return nil, err
+	}
+	stopMatcher := env.run("subscription", m.Run)
+	return func(ctx context.Context) error {
+		err := stopMatcher(ctx)
+		pushes.Close()
+		return err
+	}, nil
 }

@@ -1,0 +1,225 @@
+package pg
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Errors of the control plane.
+var (
+	// ErrNoEndpoint says that the tenant has no such endpoint.
+	ErrNoEndpoint = errors.New("there is no such endpoint")
+	// ErrEndpointInUse says that live subscriptions use the endpoint.
+	ErrEndpointInUse = errors.New("live subscriptions use the endpoint")
+	// ErrRequestReused says that a request id came with another request before.
+	ErrRequestReused = errors.New("the request id was used for another request")
+)
+
+// The states of an endpoint.
+const (
+	EndpointEnabled  = 1
+	EndpointPaused   = 2
+	EndpointDisabled = 3
+)
+
+// Endpoint is a row of the table. Its secret is in the clear: keep it from logs.
+type Endpoint struct {
+	ID           string
+	TenantID     string
+	URL          string
+	Secret       string
+	Format       int16
+	IncludeTrace bool
+	MaxInFlight  int32
+	Timeout      time.Duration
+	Retry        *RetryPolicy // nil means the default
+	State        int16
+	DisplayName  string
+	CreateTime   time.Time
+	UpdateTime   time.Time
+}
+
+// RetryPolicy is how the retry_policy column is spelled: durations are in
+// nanoseconds.
+type RetryPolicy struct {
+	Delays      []time.Duration `json:"delays"`
+	Horizon     time.Duration   `json:"horizon"`      // 0 means the default
+	MaxAttempts int32           `json:"max_attempts"` // 0 means no limit
+}
+
+// Request makes a repeat of a call recognisable. An empty ID doesn't.
+type Request struct {
+	ID   string
+	Hash []byte
+}
+
+func (r Request) columns() (id *string, hash []byte) {
+	if r.ID == "" {
+		return nil, nil
+	}
+	return &r.ID, r.Hash
+}
+
+const endpointColumns = `id, tenant_id, url, secret, format, include_trace, max_in_flight, timeout, retry_policy, state, display_name, create_time, update_time`
+
+func scanEndpoint(row pgx.CollectableRow) (Endpoint, error) {
+	var e Endpoint
+	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Secret, &e.Format, &e.IncludeTrace, &e.MaxInFlight, &e.Timeout, &e.Retry, &e.State, &e.DisplayName, &e.CreateTime, &e.UpdateTime)
+	return e, err
+}
+
+// Endpoints are the endpoints of all tenants, as their owners manage them.
+type Endpoints struct{ pool *pgxpool.Pool }
+
+// NewEndpoints uses a pool.
+func NewEndpoints(pool *pgxpool.Pool) *Endpoints { return &Endpoints{pool: pool} }
+
+// Create stores a new endpoint. A request that was answered before gives the
+// endpoint it made then, or [ErrRequestReused].
+func (s *Endpoints) Create(ctx context.Context, e Endpoint, r Request) (made Endpoint, err error) {
+	err = InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		if err := ensureTenant(ctx, tx, e.TenantID); err != nil {
+			return err
+		}
+		id, hash := r.columns()
+		const insert = `
+			INSERT INTO endpoint (` + endpointColumns + `, request_id, request_hash)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+			ON CONFLICT (tenant_id, request_id) DO NOTHING
+			RETURNING ` + endpointColumns
+		rows, err := tx.Query(ctx, insert, e.ID, e.TenantID, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, e.CreateTime, e.UpdateTime, id, hash)
+		if err != nil {
+			return err
+		}
+		made, err = pgx.CollectExactlyOneRow(rows, scanEndpoint)
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		made, err = endpointOfRequest(ctx, tx, e.TenantID, r)
+		return err
+	})
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("create endpoint: %w", err)
+	}
+	return made, nil
+}
+
+func endpointOfRequest(ctx context.Context, tx pgx.Tx, tenant string, r Request) (Endpoint, error) {
+	var hash []byte
+	const hashes = `SELECT request_hash FROM endpoint WHERE tenant_id = $1 AND request_id = $2`
+	if err := tx.QueryRow(ctx, hashes, tenant, r.ID).Scan(&hash); err != nil {
+		return Endpoint{}, err
+	}
+	if !bytes.Equal(hash, r.Hash) {
+		return Endpoint{}, ErrRequestReused
+	}
+	rows, err := tx.Query(ctx, `SELECT `+endpointColumns+` FROM endpoint WHERE tenant_id = $1 AND request_id = $2`, tenant, r.ID)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	return pgx.CollectExactlyOneRow(rows, scanEndpoint)
+}
+
+// Get reads one endpoint, or returns [ErrNoEndpoint].
+func (s *Endpoints) Get(ctx context.Context, tenant, id string) (Endpoint, error) {
+	rows, err := s.pool.Query(ctx, `SELECT `+endpointColumns+` FROM endpoint WHERE tenant_id = $1 AND id = $2 AND delete_time IS NULL`, tenant, id)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("read endpoint %s: %w", id, err)
+	}
+	return oneEndpoint(rows, "read", id)
+}
+
+func oneEndpoint(rows pgx.Rows, doing, id string) (Endpoint, error) {
+	e, err := pgx.CollectExactlyOneRow(rows, scanEndpoint)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Endpoint{}, ErrNoEndpoint
+	}
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("%s endpoint %s: %w", doing, id, err)
+	}
+	return e, nil
+}
+
+// List reads a tenant's endpoints with ids below before, or from the newest on
+// if it is empty, newest first.
+func (s *Endpoints) List(ctx context.Context, tenant, before string, limit int) ([]Endpoint, error) {
+	const query = `
+		SELECT ` + endpointColumns + ` FROM endpoint
+		WHERE tenant_id = $1 AND ($2 = '' OR id < $2) AND delete_time IS NULL
+		ORDER BY id DESC LIMIT $3`
+	rows, err := s.pool.Query(ctx, query, tenant, before, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list endpoints: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, scanEndpoint)
+	if err != nil {
+		return nil, fmt.Errorf("list endpoints: %w", err)
+	}
+	return list, nil
+}
+
+// Update changes one endpoint: change gets the row, locked, and alters it. An
+// error of change is returned as it is.
+func (s *Endpoints) Update(ctx context.Context, tenant, id string, now time.Time, change func(*Endpoint) error) (Endpoint, error) {
+	var e Endpoint
+	err := InTx(ctx, s.pool, func(tx pgx.Tx) (err error) {
+		if e, err = lockEndpoint(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		if err := change(&e); err != nil {
+			return err
+		}
+		const query = `
+			UPDATE endpoint SET url = $3, secret = $4, format = $5, include_trace = $6, max_in_flight = $7, timeout = $8,
+				retry_policy = $9, state = $10, display_name = $11, update_time = $12
+			WHERE tenant_id = $1 AND id = $2
+			RETURNING ` + endpointColumns
+		rows, err := tx.Query(ctx, query, tenant, id, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, now)
+		if err != nil {
+			return err
+		}
+		e, err = oneEndpoint(rows, "update", id)
+		return err
+	})
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("update endpoint %s: %w", id, err)
+	}
+	return e, nil
+}
+
+func lockEndpoint(ctx context.Context, tx pgx.Tx, tenant, id string) (Endpoint, error) {
+	rows, err := tx.Query(ctx, `SELECT `+endpointColumns+` FROM endpoint WHERE tenant_id = $1 AND id = $2 AND delete_time IS NULL FOR UPDATE`, tenant, id)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	return oneEndpoint(rows, "lock", id)
+}
+
+// Delete hides and disables an endpoint, or returns [ErrEndpointInUse]. The lock
+// keeps subscriptions from being made meanwhile: they lock the endpoint too.
+func (s *Endpoints) Delete(ctx context.Context, tenant, id string, now time.Time) error {
+	err := InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := lockEndpoint(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		var used bool
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM subscription WHERE endpoint_id = $1 AND state IN (1, 2))`, id).Scan(&used); err != nil {
+			return err
+		}
+		if used {
+			return ErrEndpointInUse
+		}
+		_, err := tx.Exec(ctx, `UPDATE endpoint SET delete_time = $2, state = 3 WHERE id = $1`, id, now)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete endpoint %s: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,232 @@
+package pg
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/track"
+)
+
+// announceChannel is notified when subscriptions want the present state of
+// their waybills.
+const announceChannel = "posthaste_announce"
+
+// Match is an active subscription, as far as matching needs it.
+type Match struct {
+	ID           string
+	TenantID     string
+	EndpointID   string
+	Waybill      track.Waybill
+	Metadata     map[string]string
+	IncludeTrace bool
+	Pushed       track.Revision
+}
+
+// Pushed is a subscription of which a revision was handed to delivery.
+type Pushed struct {
+	ID string
+	// Revision is the newest handed over; 0 when the waybill isn't known.
+	Revision track.Revision
+	// Ended is when the journey ended, zero while it goes on.
+	Ended time.Time
+}
+
+// Matching is what the matchers read and write.
+type Matching struct{ pool *pgxpool.Pool }
+
+// NewMatching uses a pool.
+func NewMatching(pool *pgxpool.Pool) *Matching { return &Matching{pool: pool} }
+
+const matchColumns = `s.id, s.tenant_id, s.endpoint_id, s.carrier_code, s.waybill_number, s.metadata::text, e.include_trace, s.pushed_revision`
+
+func scanMatch(row pgx.CollectableRow) (Match, error) {
+	var m Match
+	var metadata []byte
+	if err := row.Scan(&m.ID, &m.TenantID, &m.EndpointID, &m.Waybill.Carrier, &m.Waybill.Number, &metadata, &m.IncludeTrace, &m.Pushed); err != nil {
+		return m, err
+	}
+	if string(metadata) == "{}" {
+		return m, nil
+	}
+	return m, json.Unmarshal(metadata, &m.Metadata)
+}
+
+// Of reads the active subscriptions to any of the waybills.
+func (m *Matching) Of(ctx context.Context, waybills []track.Waybill) ([]Match, error) {
+	carriers, numbers := make([]string, len(waybills)), make([]string, len(waybills))
+	for i, w := range waybills {
+		carriers[i], numbers[i] = string(w.Carrier), string(w.Number)
+	}
+	// Relies on subscription_live_once.
+	const query = `
+		SELECT ` + matchColumns + `
+		FROM unnest($1::text[], $2::text[]) AS k (carrier_code, waybill_number)
+		JOIN subscription s USING (carrier_code, waybill_number)
+		JOIN endpoint e ON e.id = s.endpoint_id
+		WHERE s.state = 1`
+	rows, err := m.pool.Query(ctx, query, carriers, numbers)
+	if err != nil {
+		return nil, fmt.Errorf("read the subscriptions to %d waybills: %w", len(waybills), err)
+	}
+	list, err := pgx.CollectRows(rows, scanMatch)
+	if err != nil {
+		return nil, fmt.Errorf("read the subscriptions to %d waybills: %w", len(waybills), err)
+	}
+	return list, nil
+}
+
+// ToAnnounce reads active subscriptions of some slots that want the present
+// state of their waybills, with ids above after, in the order of ids.
+func (m *Matching) ToAnnounce(ctx context.Context, slots []subject.Slot, after string, limit int) ([]Match, error) {
+	// Relies on subscription_to_announce.
+	const query = `
+		SELECT ` + matchColumns + `
+		FROM subscription s JOIN endpoint e ON e.id = s.endpoint_id
+		WHERE s.announce AND s.state = 1 AND s.slot = ANY($1) AND s.id > $2
+		ORDER BY s.id LIMIT $3`
+	rows, err := m.pool.Query(ctx, query, smallints(slots), after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read the subscriptions to announce: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, scanMatch)
+	if err != nil {
+		return nil, fmt.Errorf("read the subscriptions to announce: %w", err)
+	}
+	return list, nil
+}
+
+// Done records what was handed to delivery, in one statement, unless the lease
+// has passed on. With announced, the rows have seen their waybill's present
+// state.
+func (m *Matching) Done(ctx context.Context, lease Lease, done []Pushed, announced bool) error {
+	ids, revisions, ended := make([]string, len(done)), make([]int64, len(done)), make([]*time.Time, len(done))
+	for i := range done {
+		ids[i], revisions[i] = done[i].ID, int64(done[i].Revision)
+		if !done[i].Ended.IsZero() {
+			ended[i] = &done[i].Ended
+		}
+	}
+	err := InTx(ctx, m.pool, func(tx pgx.Tx) error {
+		if err := lease.Check(ctx, tx); err != nil {
+			return err
+		}
+		// The tail is the row's: its owner may have changed it meanwhile.
+		const query = `
+			UPDATE subscription s SET
+				pushed_revision = greatest(s.pushed_revision, x.revision),
+				complete_time = CASE WHEN x.revision >= s.pushed_revision AND x.revision > 0 THEN x.ended + s.tail ELSE s.complete_time END,
+				announce = s.announce AND NOT $4
+			FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) AS x (id, revision, ended)
+			WHERE s.id = x.id`
+		_, err := tx.Exec(ctx, query, ids, revisions, ended, announced)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record %d pushes: %w", len(done), err)
+	}
+	return nil
+}
+
+// Complete ends active subscriptions whose complete time has passed, at most
+// limit, unless the lease has passed on. A paused one waits, and so does one
+// that has yet to see its waybill's present state: what came meanwhile is owed
+// to them.
+func (m *Matching) Complete(ctx context.Context, lease Lease, slots []subject.Slot, now time.Time, limit int) (ended int, err error) {
+	// Relies on subscription_to_complete.
+	const query = `
+		UPDATE subscription SET state = 3
+		WHERE id IN (
+			SELECT id FROM subscription
+			WHERE state = 1 AND NOT announce AND complete_time <= $1 AND slot = ANY($2)
+			ORDER BY complete_time LIMIT $3 FOR UPDATE SKIP LOCKED
+		)`
+	return m.end(ctx, lease, "complete", query, slots, now, limit)
+}
+
+// Expire ends subscriptions whose expire time has passed and whose journey has
+// not ended, at most limit, unless the lease has passed on. A paused one expires
+// in any case.
+func (m *Matching) Expire(ctx context.Context, lease Lease, slots []subject.Slot, now time.Time, limit int) (ended int, err error) {
+	// Relies on subscription_to_expire.
+	const query = `
+		UPDATE subscription SET state = 5
+		WHERE id IN (
+			SELECT id FROM subscription
+			WHERE state IN (1, 2) AND expire_time <= $1 AND slot = ANY($2) AND (state = 2 OR complete_time IS NULL AND NOT announce)
+			ORDER BY expire_time LIMIT $3 FOR UPDATE SKIP LOCKED
+		)`
+	return m.end(ctx, lease, "expire", query, slots, now, limit)
+}
+
+func (m *Matching) end(ctx context.Context, lease Lease, doing, query string, slots []subject.Slot, now time.Time, limit int) (ended int, err error) {
+	err = InTx(ctx, m.pool, func(tx pgx.Tx) error {
+		if err := lease.Check(ctx, tx); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, query, now, smallints(slots), limit)
+		ended = int(tag.RowsAffected())
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("%s subscriptions: %w", doing, err)
+	}
+	return ended, nil
+}
+
+// Acquire is [Acquire] with the store's pool.
+func (m *Matching) Acquire(ctx context.Context, name, owner string, ttl time.Duration) (Lease, bool, error) {
+	return Acquire(ctx, m.pool, name, owner, ttl)
+}
+
+// Release is [Lease.Release] with the store's pool.
+func (m *Matching) Release(ctx context.Context, l Lease) error { return l.Release(ctx, m.pool) }
+
+// Listen calls wake whenever subscriptions may want to be announced, and once
+// when it has begun to listen, until the context or the connection ends. The
+// connection is its own, beside the pool.
+func (m *Matching) Listen(ctx context.Context, wake func()) error {
+	conn, err := pgx.ConnectConfig(ctx, m.pool.Config().ConnConfig)
+	if err != nil {
+		return fmt.Errorf("listen for subscriptions: %w", err)
+	}
+	//nolint:contextcheck // it closes when ctx has ended
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = conn.Close(ctx)
+	}()
+	if _, err := conn.Exec(ctx, "LISTEN "+announceChannel); err != nil {
+		return fmt.Errorf("listen for subscriptions: %w", err)
+	}
+	for {
+		wake()
+		if _, err := conn.WaitForNotification(ctx); err != nil {
+			return fmt.Errorf("listen for subscriptions: %w", err)
+		}
+	}
+}
+
+func smallints(slots []subject.Slot) []int16 {
+	out := make([]int16, len(slots))
+	for i, s := range slots {
+		out[i] = int16(s)
+	}
+	return out
+}
+
+func encodeMetadata(m map[string]string) (string, error) {
+	if len(m) == 0 {
+		return "{}", nil
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return "", fmt.Errorf("encode metadata: %w", err)
+	}
+	return string(b), nil
+}

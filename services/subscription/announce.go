@@ -1,0 +1,119 @@
+package subscription
+
+import (
+	"context"
+
+	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/track"
+	"github.com/posthaste/posthaste/services/internal/wire"
+)
+
+// announcePage is how many subscriptions are announced at once.
+const announcePage = 1000
+
+// announce brings new and resumed subscriptions up to their waybills' present
+// state, a page at a time.
+func (w *worker) announce(ctx context.Context) error {
+	matches, err := w.cfg.Matching.ToAnnounce(ctx, w.slots, w.announced, announcePage)
+	if err != nil || len(matches) == 0 {
+		if err == nil {
+			w.announced = ""
+		}
+		return err
+	}
+	// Read after the rows: what is stored from now on is matched as a change.
+	traces, late, err := w.present(ctx, matches)
+	if err != nil {
+		return err
+	}
+	p := w.newPushes(len(matches))
+	defer func() { p.end(err) }()
+	for i := range matches {
+		m := &matches[i]
+		if late[m.Waybill] {
+			continue // the next sweep asks again
+		}
+		t := traces[m.Waybill]
+		if t == nil || t.Revision <= m.Pushed {
+			// Nothing is known yet, or all of it was pushed as changes.
+			p.done = append(p.done, pg.Pushed{ID: m.ID})
+			continue
+		}
+		p.add(ctx, t, m)
+	}
+	if err = p.publish(ctx, true); err != nil {
+		return err
+	}
+	w.meters.announced.Add(ctx, int64(len(p.done)))
+	w.announced = ""
+	if len(matches) == announcePage {
+		w.announced = matches[len(matches)-1].ID
+		w.wake()
+	}
+	return nil
+}
+
+// present reads the newest traces of subscriptions' waybills. An unknown waybill
+// is absent; late ones are those for which an older trace was read than has
+// been matched.
+func (w *worker) present(ctx context.Context, matches []pg.Match) (traces map[track.Waybill]*track.Trace, late map[track.Waybill]bool, err error) {
+	wanted := make(map[track.Waybill]bool, len(matches))
+	subjects := make([]string, 0, len(matches))
+	waybills := make([]track.Waybill, 0, len(matches))
+	for i := range matches {
+		if id := matches[i].Waybill; !wanted[id] {
+			wanted[id] = true
+			waybills = append(waybills, id)
+			subjects = append(subjects, subject.Trace(string(id.Carrier), string(id.Number)))
+		}
+	}
+	found, err := w.cfg.Last(ctx, subjects)
+	if err != nil {
+		return nil, nil, err
+	}
+	traces, late = make(map[track.Waybill]*track.Trace, len(found)), make(map[track.Waybill]bool)
+	var missing []track.Waybill
+	for i, id := range waybills {
+		stored, ok := found[subjects[i]]
+		switch {
+		case stored.Seq < w.recent.seq(subjects[i]):
+			late[id] = true
+		case !ok:
+			missing = append(missing, id)
+		default:
+			w.read(ctx, id, stored, traces)
+		}
+	}
+	return traces, late, w.project(ctx, missing, traces)
+}
+
+func (w *worker) read(ctx context.Context, id track.Waybill, stored stream.Stored, traces map[track.Waybill]*track.Trace) {
+	t, err := decode(stored.Data)
+	if err != nil {
+		w.unreadable(ctx, stored.Subject, stored.Seq, err)
+		return
+	}
+	traces[id] = t
+}
+
+// project adds waybills that left the stream, weeks after their last change.
+func (w *worker) project(ctx context.Context, missing []track.Waybill, traces map[track.Waybill]*track.Trace) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	projected, err := w.cfg.Projected(ctx, missing)
+	if err != nil {
+		return err
+	}
+	for id, u := range projected {
+		t, err := wire.Trace(u)
+		if err != nil {
+			w.unreadable(ctx, "projection of "+string(id.Carrier), 0, err)
+			continue
+		}
+		traces[id] = t
+	}
+	return nil
+}

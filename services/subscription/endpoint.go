@@ -1,0 +1,160 @@
+package subscription
+
+import (
+	"context"
+	"errors"
+
+	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
+	"github.com/posthaste/posthaste/pkg/webhook"
+	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/rpc"
+)
+
+// Endpoints is the gRPC service that manages where pushes go.
+type Endpoints struct {
+	subscriptionv1.UnimplementedEndpointServiceServer
+	cfg ControlConfig
+}
+
+// NewEndpoints makes the service.
+func NewEndpoints(cfg ControlConfig) *Endpoints { return &Endpoints{cfg: cfg} }
+
+// CreateEndpoint makes an endpoint and shows its secret.
+func (s *Endpoints) CreateEndpoint(ctx context.Context, req *subscriptionv1.CreateEndpointRequest) (*subscriptionv1.CreateEndpointResponse, error) {
+	tenant, err := parentTenant(req.GetParent())
+	if err != nil {
+		return nil, err
+	}
+	m := req.GetEndpoint()
+	if m == nil {
+		return nil, rpc.Invalid("endpoint", "is required")
+	}
+	r, err := request(req.GetRequestId(), m)
+	if err != nil {
+		return nil, err
+	}
+	now := s.cfg.now()
+	e := pg.Endpoint{ID: newID("ep_", now), TenantID: tenant, CreateTime: now, UpdateTime: now}
+	var v violations
+	for _, f := range endpointFields {
+		setEndpointField(&v, &e, m, f)
+	}
+	if err := v.result(); err != nil {
+		return nil, err
+	}
+	if e.Secret == "" {
+		e.Secret = webhook.NewSecret()
+	}
+	made, err := s.cfg.Endpoints.Create(ctx, e, r)
+	if err != nil {
+		return nil, s.fail(ctx, "", err)
+	}
+	out := endpointMessage(&made)
+	out.Secret = made.Secret
+	return &subscriptionv1.CreateEndpointResponse{Endpoint: out}, nil
+}
+
+// GetEndpoint returns one endpoint.
+func (s *Endpoints) GetEndpoint(ctx context.Context, req *subscriptionv1.GetEndpointRequest) (*subscriptionv1.GetEndpointResponse, error) {
+	tenant, id, err := rpc.ParseEndpointName(req.GetName())
+	if err != nil {
+		return nil, rpc.Invalid("name", err.Error())
+	}
+	e, err := s.cfg.Endpoints.Get(ctx, tenant, id)
+	if err != nil {
+		return nil, s.fail(ctx, req.GetName(), err)
+	}
+	return &subscriptionv1.GetEndpointResponse{Endpoint: endpointMessage(&e)}, nil
+}
+
+// ListEndpoints returns a tenant's endpoints, newest first.
+func (s *Endpoints) ListEndpoints(ctx context.Context, req *subscriptionv1.ListEndpointsRequest) (*subscriptionv1.ListEndpointsResponse, error) {
+	tenant, err := parentTenant(req.GetParent())
+	if err != nil {
+		return nil, err
+	}
+	size, err := rpc.PageSize(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	filter := rpc.FilterHash("ListEndpoints", tenant)
+	key, err := rpc.DecodePageToken(req.GetPageToken(), filter, 1)
+	if err != nil {
+		return nil, err
+	}
+	var before string
+	if key != nil {
+		before = key[0]
+	}
+	list, err := s.cfg.Endpoints.List(ctx, tenant, before, size+1)
+	if err != nil {
+		return nil, s.fail(ctx, "", err)
+	}
+	resp := &subscriptionv1.ListEndpointsResponse{}
+	if len(list) > size {
+		list = list[:size]
+		resp.NextPageToken = rpc.EncodePageToken(filter, list[size-1].ID)
+	}
+	for i := range list {
+		resp.Endpoints = append(resp.Endpoints, endpointMessage(&list[i]))
+	}
+	return resp, nil
+}
+
+// UpdateEndpoint changes the fields named in the mask.
+func (s *Endpoints) UpdateEndpoint(ctx context.Context, req *subscriptionv1.UpdateEndpointRequest) (*subscriptionv1.UpdateEndpointResponse, error) {
+	m := req.GetEndpoint()
+	if m == nil {
+		return nil, rpc.Invalid("endpoint", "is required")
+	}
+	tenant, id, err := rpc.ParseEndpointName(m.GetName())
+	if err != nil {
+		return nil, rpc.Invalid("endpoint.name", err.Error())
+	}
+	change, err := fields(req.GetUpdateMask(), endpointFields, func(f string) bool { return endpointFieldSet(m, f) }, refuseEndpointField)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.cfg.Endpoints.Update(ctx, tenant, id, s.cfg.now(), func(e *pg.Endpoint) error {
+		var v violations
+		for _, f := range change {
+			secret := e.Secret
+			setEndpointField(&v, e, m, f)
+			if e.Secret == "" {
+				e.Secret = secret // an empty secret asks for no change: a new one couldn't be shown
+			}
+		}
+		return v.result()
+	})
+	if err != nil {
+		return nil, s.fail(ctx, m.GetName(), err)
+	}
+	return &subscriptionv1.UpdateEndpointResponse{Endpoint: endpointMessage(&e)}, nil
+}
+
+// DeleteEndpoint removes an endpoint that no live subscription uses.
+func (s *Endpoints) DeleteEndpoint(ctx context.Context, req *subscriptionv1.DeleteEndpointRequest) (*subscriptionv1.DeleteEndpointResponse, error) {
+	tenant, id, err := rpc.ParseEndpointName(req.GetName())
+	if err != nil {
+		return nil, rpc.Invalid("name", err.Error())
+	}
+	if err := s.cfg.Endpoints.Delete(ctx, tenant, id, s.cfg.now()); err != nil {
+		return nil, s.fail(ctx, req.GetName(), err)
+	}
+	return &subscriptionv1.DeleteEndpointResponse{}, nil
+}
+
+func (s *Endpoints) fail(ctx context.Context, name string, err error) error {
+	if e, ok := errors.AsType[*rpc.Error](err); ok {
+		return e
+	}
+	switch {
+	case errors.Is(err, pg.ErrNoEndpoint):
+		return rpc.NotFound(name)
+	case errors.Is(err, pg.ErrEndpointInUse):
+		return rpc.Precondition(name, "live subscriptions use the endpoint: cancel them first")
+	case errors.Is(err, pg.ErrRequestReused):
+		return rpc.RequestIDReused()
+	}
+	return s.cfg.fault(ctx, err)
+}

@@ -1,0 +1,195 @@
+package subscription
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
+	"github.com/posthaste/posthaste/pkg/webhook"
+	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/rpc"
+)
+
+// Limits and defaults of an endpoint.
+const (
+	maxURL             = 2048
+	maxDisplayName     = 200
+	defaultMaxInFlight = 16
+	maxMaxInFlight     = 256
+	minTimeout         = time.Second
+	defaultTimeout     = 15 * time.Second
+	maxTimeout         = 30 * time.Second
+	maxDelays          = 50
+	maxRetry           = 90 * 24 * time.Hour // of one delay, and of the horizon
+)
+
+// endpointFields are those that their owner sets.
+var endpointFields = []string{"url", "secret", "format", "include_trace", "max_in_flight", "timeout", "retry_policy", "state", "display_name"}
+
+func refuseEndpointField(field string) string {
+	switch field {
+	case "name", "create_time", "update_time":
+		return field + " is output only"
+	}
+	return fmt.Sprintf("%q is not a field of an endpoint", field)
+}
+
+// endpointFieldSet says whether a field differs from its zero value.
+func endpointFieldSet(m *subscriptionv1.Endpoint, field string) bool {
+	switch field {
+	case "url":
+		return m.GetUrl() != ""
+	case "secret":
+		return m.GetSecret() != ""
+	case "format":
+		return m.GetFormat() != 0
+	case "include_trace":
+		return m.GetIncludeTrace()
+	case "max_in_flight":
+		return m.GetMaxInFlight() != 0
+	case "timeout":
+		return m.GetTimeout() != nil
+	case "retry_policy":
+		return m.GetRetryPolicy() != nil
+	case "state":
+		return m.GetState() != 0
+	case "display_name":
+		return m.GetDisplayName() != ""
+	}
+	return false
+}
+
+// setEndpointField checks one field and takes it over.
+func setEndpointField(v *violations, e *pg.Endpoint, m *subscriptionv1.Endpoint, field string) {
+	name := "endpoint." + field
+	switch field {
+	case "url":
+		e.URL = m.GetUrl()
+		checkURL(v, name, e.URL)
+	case "secret":
+		e.Secret = m.GetSecret()
+		if e.Secret != "" {
+			if _, err := webhook.ParseSecret(e.Secret); err != nil {
+				v.add(name, err.Error())
+			}
+		}
+	case "format":
+		switch m.GetFormat() {
+		case subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_UNSPECIFIED, subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_JSON:
+			e.Format = int16(subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_JSON)
+		default:
+			v.add(name, "is not a known format")
+		}
+	case "include_trace":
+		e.IncludeTrace = m.GetIncludeTrace()
+	case "max_in_flight":
+		if e.MaxInFlight = m.GetMaxInFlight(); e.MaxInFlight == 0 {
+			e.MaxInFlight = defaultMaxInFlight
+		}
+		if e.MaxInFlight < 1 || e.MaxInFlight > maxMaxInFlight {
+			v.add(name, fmt.Sprintf("must be from 1 to %d", maxMaxInFlight))
+		}
+	case "timeout":
+		e.Timeout = defaultTimeout
+		if m.GetTimeout() != nil {
+			e.Timeout = checkDuration(v, name, m.GetTimeout(), minTimeout, maxTimeout)
+		}
+	case "retry_policy":
+		e.Retry = checkRetry(v, name, m.GetRetryPolicy())
+	case "state":
+		switch s := m.GetState(); s {
+		case subscriptionv1.EndpointState_ENDPOINT_STATE_UNSPECIFIED, subscriptionv1.EndpointState_ENDPOINT_STATE_ENABLED:
+			e.State = pg.EndpointEnabled
+		case subscriptionv1.EndpointState_ENDPOINT_STATE_PAUSED:
+			e.State = pg.EndpointPaused
+		default:
+			v.add(name, "can be set to ENABLED or PAUSED")
+		}
+	case "display_name":
+		e.DisplayName = m.GetDisplayName()
+		v.checkText(name, e.DisplayName, maxDisplayName, fmt.Sprintf("must have at most %d characters", maxDisplayName))
+	}
+}
+
+// checkURL refuses what can't be posted to. Whether the address may be is
+// decided by delivery when it connects: names resolve differently over time.
+func checkURL(v *violations, field, text string) {
+	unusable := func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }
+	switch {
+	case text == "":
+		v.add(field, "is required")
+		return
+	case len(text) > maxURL:
+		v.add(field, fmt.Sprintf("must have at most %d characters", maxURL))
+		return
+	case strings.ContainsFunc(text, unusable):
+		v.add(field, "must have no blanks and no control characters")
+		return
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		v.add(field, "is not a URL")
+	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Opaque != "":
+		v.add(field, "must be an absolute http or https URL")
+	case u.User != nil:
+		v.add(field, "must hold no user and password")
+	case strings.Contains(text, "#"):
+		v.add(field, "must have no fragment")
+	}
+}
+
+func checkDuration(v *violations, field string, m *durationpb.Duration, least, most time.Duration) time.Duration {
+	if m.CheckValid() != nil || m.AsDuration() < least || m.AsDuration() > most {
+		v.add(field, fmt.Sprintf("must be from %s to %s", least, most))
+		return 0
+	}
+	return m.AsDuration()
+}
+
+func checkRetry(v *violations, field string, m *subscriptionv1.RetryPolicy) *pg.RetryPolicy {
+	if m == nil {
+		return nil
+	}
+	p := &pg.RetryPolicy{Delays: []time.Duration{}, MaxAttempts: m.GetMaxAttempts()}
+	if len(m.GetDelays()) > maxDelays {
+		v.add(field+".delays", fmt.Sprintf("must be at most %d", maxDelays))
+		return nil
+	}
+	for i, d := range m.GetDelays() {
+		// A nanosecond at least: no delay at all would spin.
+		p.Delays = append(p.Delays, checkDuration(v, fmt.Sprintf("%s.delays[%d]", field, i), d, time.Nanosecond, maxRetry))
+	}
+	if m.GetHorizon() != nil {
+		p.Horizon = checkDuration(v, field+".horizon", m.GetHorizon(), time.Nanosecond, maxRetry)
+	}
+	if p.MaxAttempts < 0 {
+		v.add(field+".max_attempts", "must not be negative")
+	}
+	return p
+}
+
+// endpointMessage is an endpoint as its owner sees it, without the secret.
+func endpointMessage(e *pg.Endpoint) *subscriptionv1.Endpoint {
+	m := &subscriptionv1.Endpoint{
+		Name: rpc.EndpointName(e.TenantID, e.ID), Url: e.URL, Format: subscriptionv1.PayloadFormat(e.Format), IncludeTrace: e.IncludeTrace,
+		MaxInFlight: e.MaxInFlight, Timeout: durationpb.New(e.Timeout), State: subscriptionv1.EndpointState(e.State), DisplayName: e.DisplayName,
+		CreateTime: timestamppb.New(e.CreateTime), UpdateTime: timestamppb.New(e.UpdateTime),
+	}
+	if p := e.Retry; p != nil {
+		m.RetryPolicy = &subscriptionv1.RetryPolicy{MaxAttempts: p.MaxAttempts}
+		for _, d := range p.Delays {
+			m.RetryPolicy.Delays = append(m.RetryPolicy.Delays, durationpb.New(d))
+		}
+		if p.Horizon != 0 {
+			m.RetryPolicy.Horizon = durationpb.New(p.Horizon)
+		}
+	}
+	return m
+}

@@ -1,0 +1,110 @@
+package subscription
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
+	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/track"
+	"github.com/posthaste/posthaste/services/internal/wire"
+)
+
+// traceDestination names where changes come from, in spans.
+const traceDestination = "posthaste.v1.trace.{slot}.{carrier}.{waybill}"
+
+// match works on a batch of changes: publish, record, acknowledge.
+func (w *worker) match(ctx context.Context, batch []*stream.Received) error {
+	newest, waybills := w.coalesce(ctx, batch)
+	matches, err := w.cfg.Matching.Of(ctx, waybills)
+	if err != nil {
+		return err
+	}
+	// Only what somebody wants is decoded.
+	traces := make(map[track.Waybill]*update, len(newest))
+	p := w.newPushes(len(matches))
+	defer func() { p.end(err) }()
+	for i := range matches {
+		m := &matches[i]
+		u, ok := traces[m.Waybill]
+		if !ok {
+			u = p.begin(ctx, newest[m.Waybill])
+			traces[m.Waybill] = u
+		}
+		if u != nil {
+			p.add(u.ctx, u.trace, m) //nolint:contextcheck // below the span of its change
+		}
+	}
+	if err = p.publish(ctx, false); err != nil {
+		return err
+	}
+	for _, r := range batch {
+		if err := r.Ack(); err != nil {
+			// It comes again, and changes nothing then.
+			w.cfg.Log.WarnContext(ctx, "a change was worked on and can't be acknowledged", obs.KeyStream, stream.Trace, obs.KeyError, err)
+			break
+		}
+	}
+	last := batch[len(batch)-1]
+	w.seen = last.Time
+	w.meters.batch.Record(ctx, int64(len(batch)))
+	w.meters.lag.Record(ctx, w.cfg.Now().Sub(batch[0].Time).Seconds())
+	return nil
+}
+
+// coalesce keeps the newest change of each waybill: it covers the older.
+func (w *worker) coalesce(ctx context.Context, batch []*stream.Received) (map[track.Waybill]*stream.Received, []track.Waybill) {
+	newest := make(map[track.Waybill]*stream.Received, len(batch))
+	waybills := make([]track.Waybill, 0, len(batch))
+	for _, r := range batch {
+		w.recent.add(r.Subject, r.Seq)
+		carrier, number, err := subject.ParseTrace(r.Subject)
+		if err != nil {
+			w.unreadable(ctx, r.Subject, r.Seq, err)
+			continue
+		}
+		id := track.Waybill{Carrier: track.Carrier(carrier), Number: track.Number(number)}
+		if newest[id] == nil {
+			waybills = append(waybills, id)
+		}
+		newest[id] = r
+	}
+	return newest, waybills
+}
+
+// update is a change that is being worked on.
+type update struct {
+	ctx   context.Context // of the change's own trace context
+	trace *track.Trace
+}
+
+// begin reads a change; nil if it can't be read.
+func (p *pushes) begin(ctx context.Context, r *stream.Received) *update {
+	t, err := decode(r.Data)
+	if err != nil {
+		p.unreadable(ctx, r.Subject, r.Seq, err)
+		return nil
+	}
+	ctx, span := p.cfg.Messaging.Process(ctx, r.Header, traceDestination, p.name)
+	p.spans = append(p.spans, span)
+	return &update{ctx: ctx, trace: t}
+}
+
+func decode(data []byte) (*track.Trace, error) {
+	var u trackingv1.TraceUpdate
+	if err := proto.Unmarshal(data, &u); err != nil {
+		return nil, fmt.Errorf("decode a trace: %w", err)
+	}
+	return wire.Trace(&u)
+}
+
+// unreadable says that a change can't be pushed. It stays in the stream.
+func (w *worker) unreadable(ctx context.Context, name string, seq uint64, err error) {
+	w.meters.unreadable.Add(ctx, 1)
+	w.cfg.Log.ErrorContext(ctx, "a change can't be read and is not pushed; the waybill's next change covers it",
+		obs.KeyStream, stream.Trace, "subject", name, "sequence", seq, obs.KeyError, err)
+}
