@@ -47,15 +47,15 @@ func (u *unmapped) add(code string) {
 	}
 }
 
-// notice is an event that tells of the report rather than of the parcel: its
-// id has no time of its own, so that a repeat is the same event.
-func notice(raw Raw, source string, at track.Time, code, about, words string) track.Event {
-	e := track.Event{
-		ID:   track.DeriveID(track.IDParts{Waybill: raw.Waybill, Time: about, Code: code, Text: words}),
-		Kind: track.KindInfo, Time: at, ReceiveTime: raw.ReceiveTime, RawCode: code, Text: words, Language: languageOf(words),
-		Provenance: provenance(raw, source),
+// notice is an event that a report tells beside the parcel's own, as of the
+// newest of them. It takes that one's time: with the report's time in it, a
+// report repeated later would be a change. For the same reason there is no
+// notice where there are no events.
+func notice(raw Raw, source string, newest *track.Event, code string) track.Event {
+	return track.Event{
+		ID:   track.DeriveID(track.IDParts{Waybill: raw.Waybill, Time: newest.Time.Wall.String(), Code: code}),
+		Kind: track.KindInfo, Time: newest.Time, ReceiveTime: raw.ReceiveTime, RawCode: code, Provenance: provenance(raw, source),
 	}
-	return e
 }
 
 func provenance(raw Raw, source string) track.Provenance {
@@ -66,15 +66,15 @@ func provenance(raw Raw, source string) track.Provenance {
 	return track.Provenance{Source: source, Kind: kind, MappingVersion: MappingVersion}
 }
 
-// estimate is the event that tells when the parcel is expected. Its id depends
-// on the newest event too, so that an estimate told again after another is new.
-func estimate(raw Raw, source, field, given string, at track.Time, newest string) (track.Event, bool) {
+// estimate is the event that tells when the parcel is expected. An estimate
+// told otherwise without a new event stands in the place of the one before.
+func estimate(raw Raw, source, field, given string, newest *track.Event) (track.Event, bool) {
 	expected, err := parseTime(given, chinaZone)
 	if err != nil {
 		return track.Event{}, false
 	}
-	e := notice(raw, source, at, field, newest, given)
-	e.Kind, e.Text, e.Language, e.Estimate = track.KindEstimate, "", "", expected
+	e := notice(raw, source, newest, field)
+	e.Kind, e.Estimate = track.KindEstimate, expected
 	e.Provenance.MappingRule, e.Provenance.Confidence = source+"/"+field, sureCode
 	return e, true
 }

@@ -11,7 +11,8 @@ import (
 
 const kdniaoCode = "kdniao"
 
-// contextPushTime is the push's own time, in the forms of Kdniao.
+// contextPushTime is the push's own time as given. No rule needs it; it is
+// kept because the body doesn't have it.
 const contextPushTime = "push_time"
 
 // kdniaoPush is the document of a push 101, 102 or 107: RequestData. Count is
@@ -107,7 +108,8 @@ func (t *kdniaoTrace) time() (track.Time, error) {
 	return parseTime(t.AcceptTime.String(), givenZone(t.Timezone.String(), chinaZone))
 }
 
-// mapKdniao makes a report of one entry of Data.
+// mapKdniao makes a report of one entry of Data. An entry without traces says
+// nothing of the parcel, and says it again and again: its report is empty.
 func mapKdniao(raw Raw) (track.Report, error) {
 	var item kdniaoItem
 	if err := json.Unmarshal(raw.Body, &item); err != nil {
@@ -124,23 +126,10 @@ func mapKdniao(raw Raw) (track.Report, error) {
 	}
 	ascending(events, false)
 	if n := len(events); n > 0 {
-		item.applyState(&events[n-1], &unknown)
-	}
-	item.addCouriers(events)
-
-	at, err := parseTime(raw.Context[contextPushTime], chinaZone)
-	if err != nil {
-		at = clockTime(raw.ReceiveTime)
-	}
-	if len(events) == 0 {
-		events = append(events, item.noTrace(raw, at))
-	}
-	if given := item.EstimatedDeliveryTime.String(); given != "" {
-		newest := ""
-		if n := len(item.Traces); n > 0 {
-			newest = events[len(events)-1].Time.Wall.String()
-		}
-		if e, ok := estimate(raw, kdniaoCode, "EstimatedDeliveryTime", given, at, newest); ok {
+		newest := &events[n-1]
+		item.applyState(newest, &unknown)
+		item.addCouriers(events)
+		if e, ok := estimate(raw, kdniaoCode, "EstimatedDeliveryTime", item.EstimatedDeliveryTime.String(), newest); ok {
 			events = append(events, e)
 		}
 	}
@@ -248,23 +237,6 @@ func addCourier(e *track.Event, p track.Person) {
 	if e.Courier == (track.Person{}) {
 		e.Courier = p
 	}
-}
-
-// noTrace says that the carrier has no information. It is no event of the
-// parcel, and must not stand above an event that turns up later with an
-// earlier time: so it has no effect on the status.
-func (item *kdniaoItem) noTrace(raw Raw, at track.Time) track.Event {
-	code := item.StateEx.String()
-	if code == "" {
-		code = item.State.String()
-	}
-	e := notice(raw, kdniaoCode, at, code, "", item.Reason.String())
-	e.Status, e.Sub = status.Pending, status.PendingNoData
-	if strings.Contains(e.Text, "手机") || strings.Contains(e.Text, "尾号") {
-		e.Sub = status.PendingNeedsInfo
-	}
-	e.Provenance.MappingRule, e.Provenance.Confidence = "kdniao/State/0", sureState
-	return e
 }
 
 // place is a location of which the text is known.

@@ -115,7 +115,8 @@ func set(m map[string]string, key, value string) {
 	}
 }
 
-// mapKuaidi100 makes a report of one result.
+// mapKuaidi100 makes a report of one result. A result without data says
+// nothing of the parcel, and says it again and again: it has no events.
 func mapKuaidi100(raw Raw) (track.Report, error) {
 	var result kuaidi100Result
 	if err := json.Unmarshal(raw.Body, &result); err != nil {
@@ -131,16 +132,13 @@ func mapKuaidi100(raw Raw) (track.Report, error) {
 		events = append(events, e)
 	}
 	ascending(events, true)
-	newest := ""
 	if n := len(events); n > 0 {
+		newest := events[n-1]
 		result.applyState(&events[n-1], &unknown)
-		newest = events[n-1].Time.Wall.String()
-	}
-	if e, ok := result.notice(raw, newest); ok {
-		events = append(events, e)
-	}
-	if given := result.ArrivalTime.String(); given != "" {
-		if e, ok := estimate(raw, kuaidi100Code, "arrivalTime", given, clockTime(raw.ReceiveTime), newest); ok {
+		if raw.Context[contextStatus] == statusAbort && raw.Context[contextNewCarrier] == "" {
+			events = append(events, givenUp(raw, &newest))
+		}
+		if e, ok := estimate(raw, kuaidi100Code, "arrivalTime", result.ArrivalTime.String(), &newest); ok {
 			events = append(events, e)
 		}
 	}
@@ -252,30 +250,14 @@ func (r *kuaidi100Result) applyState(newest *track.Event, unknown *unmapped) {
 	apply(newest, known, "kuaidi100/state/"+group, sureState)
 }
 
-// notice is what a push says of following the waybill. Nothing found has no
-// effect on the status: a carrier's event that turns up later can have an
-// earlier time. Given up after a long silence is an end, until the next event.
-func (r *kuaidi100Result) notice(raw Raw, newest string) (track.Event, bool) {
-	aborted := raw.Context[contextStatus] == statusAbort
-	if len(r.Data) > 0 {
-		if !aborted || raw.Context[contextNewCarrier] != "" {
-			return track.Event{}, false
-		}
-		e := notice(raw, kuaidi100Code, clockTime(raw.ReceiveTime), statusAbort, newest, raw.Context[contextMessage])
-		apply(&e, of(status.ExpiredNoUpdates), "kuaidi100/abort", sureName)
-		return e, true
-	}
-	words, code := r.Message.String(), r.State.String()
-	if aborted {
-		words, code = raw.Context[contextMessage], statusAbort
-	}
-	e := notice(raw, kuaidi100Code, clockTime(raw.ReceiveTime), code, "", words)
-	e.Status, e.Sub = status.Pending, status.PendingNoData
-	if strings.Contains(r.Message.String(), "验证码") || strings.Contains(r.Message.String(), "手机") {
-		e.Sub = status.PendingNeedsInfo
-	}
-	e.Provenance.MappingRule, e.Provenance.Confidence = "kuaidi100/no data", sureState
-	return e, true
+// givenUp says that the parcel is followed no more, because there was nothing
+// new for long. The next event revives it.
+func givenUp(raw Raw, newest *track.Event) track.Event {
+	e := notice(raw, kuaidi100Code, newest, statusAbort)
+	e.Text = raw.Context[contextMessage]
+	e.Language = languageOf(e.Text)
+	apply(&e, of(status.ExpiredNoUpdates), "kuaidi100/abort", sureName)
+	return e
 }
 
 // kuaidi100Links are the waybill's other numbers.

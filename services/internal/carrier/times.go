@@ -98,9 +98,3 @@ func countryZone(country string) zone {
 	}
 	return zone{}
 }
-
-// clockTime is a moment of Posthaste's own clock, on China's.
-func clockTime(t time.Time) track.Time {
-	wall := t.UTC().Add(china)
-	return track.Time{Wall: wall, Offset: china, OffsetSource: track.OffsetGiven, Precision: track.PrecisionSecond}
-}
