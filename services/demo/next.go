@@ -26,7 +26,7 @@ A parcel of your own: subscribe it to this callback, and report where it is:
   %s
   %s
 
-The same trace on NATS, the waybills beside it, and all that changes from now on:
+The waybills on NATS, and all that change from now on:
   %s
 
 Metrics:
@@ -44,7 +44,7 @@ Ctrl-C ends everything; the data stays.`,
 			"carrier_code": own.CarrierCode, "waybill_number": own.WaybillNumber,
 			"event_time": s.Now().Format(time.RFC3339), "status": "STATUS_IN_TRANSIT", "text": "It is on its way.",
 		}}}),
-		natsLines(s.Addresses.NATS, j), s.Addresses.Ops)
+		natsLines(s.Addresses.NATS), s.Addresses.Ops)
 }
 
 // curl is a command line that posts a push.
@@ -67,16 +67,14 @@ func (s *show) grpcurl(method string, request map[string]any) string {
 	return strings.Join([]string{".bin/grpcurl -plaintext -d", quote(string(text)), s.Addresses.GRPC, "posthaste." + method}, " ")
 }
 
-func natsLines(address string, j journey) string {
+// natsLines are without messages' data, which is Protobuf: package feed is for
+// that.
+func natsLines(address string) string {
 	if address == "" {
-		return "(this Posthaste's NATS has no port: leave out --nats-listen=)"
+		return "(this NATS has no port: leave out --nats-listen=)"
 	}
 	nats := ".bin/nats --server=nats://" + address
-	return strings.Join([]string{
-		nats + " stream get POSTHASTE_TRACE --last-for=" + quote(subject.Trace(j.id.CarrierCode, j.id.WaybillNumber)),
-		nats + " stream subjects POSTHASTE_TRACE",
-		nats + " sub " + quote(subject.AllTrace),
-	}, "\n  ")
+	return nats + " stream subjects POSTHASTE_TRACE\n  " + nats + " sub --subjects-only " + quote(subject.AllTrace)
 }
 
 // quote makes a word of a shell's.
