@@ -65,6 +65,7 @@ CREATE INDEX subscription_of_number ON subscription (tenant_id, waybill_number, 
 CREATE INDEX subscription_of_endpoint ON subscription (endpoint_id, id);
 CREATE INDEX subscription_to_announce ON subscription (id) WHERE announce AND state = 1;
 CREATE INDEX subscription_to_complete ON subscription (complete_time) WHERE state IN (1, 2) AND complete_time IS NOT NULL;
+CREATE INDEX subscription_cancelled ON subscription (update_time) WHERE state = 4;
 CREATE INDEX subscription_to_expire ON subscription (expire_time) WHERE state IN (1, 2);
 
 -- Delivery -------------------------------------------------------------------
@@ -79,8 +80,8 @@ CREATE TABLE acknowledged (
 
 -- What is owed and can't be delivered now: waiting for its next attempt, or
 -- parked for good. A row that was attempted keeps its body, so that a repeat is
--- byte for byte the same; one that was not is rendered when its time comes, and
--- newer revisions are folded into it.
+-- byte for byte the same. Into one that was not, or is parked, newer revisions of
+-- the subscription are folded.
 CREATE TABLE owed_push (
     subscription_id   text NOT NULL,
     revision          bigint NOT NULL,
@@ -91,19 +92,28 @@ CREATE TABLE owed_push (
     carrier_code      text NOT NULL,
     waybill_number    text NOT NULL,
     attempt_count     integer NOT NULL DEFAULT 0,
-    body              bytea,
+    body              bytea NOT NULL,
     receive_time      timestamptz NOT NULL,
     first_attempt_time timestamptz,
+    last_attempt_time timestamptz,
     next_attempt_time timestamptz,
     park_time         timestamptz,
     park_reason       text NOT NULL DEFAULT '',
     create_time       timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (subscription_id, revision),
     CONSTRAINT owed_push_pending_or_parked CHECK ((park_time IS NULL) <> (next_attempt_time IS NULL)),
-    CONSTRAINT owed_push_attempted_keeps_body CHECK (attempt_count = 0 OR body IS NOT NULL)
+    CONSTRAINT owed_push_attempted_has_times CHECK ((attempt_count = 0) = (first_attempt_time IS NULL) AND (attempt_count = 0) = (last_attempt_time IS NULL))
 ) WITH (fillfactor = 70);
-CREATE INDEX owed_push_due ON owed_push (slot, endpoint_id, next_attempt_time) WHERE park_time IS NULL;
-CREATE INDEX owed_push_of_endpoint ON owed_push (endpoint_id, park_time);
+CREATE INDEX owed_push_due ON owed_push (endpoint_id, next_attempt_time) WHERE park_time IS NULL;
+CREATE INDEX owed_push_of_endpoint ON owed_push (endpoint_id, subscription_id);
+CREATE INDEX owed_push_of_slot ON owed_push (slot, endpoint_id);
+
+-- Up to where each shard's consumer of PUSH has acknowledged everything: the
+-- stream is trimmed to the lowest.
+CREATE TABLE push_floor (
+    shard integer PRIMARY KEY,
+    floor bigint NOT NULL
+);
 
 -- outcome: 1 acknowledged, 2 retry, 3 parked. Partitions are made a few days
 -- ahead and dropped when they are old.
@@ -176,4 +186,4 @@ CREATE TABLE lease (
 );
 
 -- +goose Down
-DROP TABLE lease, trace_event, waybill, attempt, owed_push, acknowledged, subscription, endpoint, tenant;
+DROP TABLE lease, trace_event, waybill, attempt, push_floor, owed_push, acknowledged, subscription, endpoint, tenant;

@@ -1,0 +1,72 @@
+package push
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestRetryPolicy_FollowsItsDelaysUntilTheHorizon(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	now, attempts := start, 1
+	var got []time.Duration
+	for {
+		next, ok := RetryPolicy{}.Next(attempts, start, now, 0, 0)
+		if !ok {
+			break
+		}
+		got = append(got, next.Sub(now))
+		now, attempts = next, attempts+1
+	}
+	if got[0] != 5*time.Second || got[8] != 8*time.Hour || got[len(got)-1] != 8*time.Hour || now.Sub(start) > DefaultHorizon || now.Sub(start) < 60*time.Hour {
+		t.Errorf("delays are %v, the last attempt %s after the first", got, now.Sub(start))
+	}
+}
+
+func TestRetryPolicy_AddsJitterAndHonoursRetryAfter(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	rapid.Check(t, func(t *rapid.T) {
+		attempts := rapid.IntRange(1, 8).Draw(t, "attempts")
+		random := rapid.Float64Range(0, 1).Draw(t, "random")
+		asked := time.Duration(rapid.Int64Range(0, int64(3*time.Hour)).Draw(t, "retry after"))
+		plain, _ := RetryPolicy{}.Next(attempts, start, start, 0, 0)
+		next, ok := RetryPolicy{}.Next(attempts, start, start, asked, random)
+		low, high := plain.Sub(start), plain.Sub(start)*6/5
+		if got := next.Sub(start); !ok || got < max(low, min(asked, time.Hour)) || got > max(high, min(asked, time.Hour)) {
+			t.Fatalf("delay is %s for %s, asked for %s", got, low, asked)
+		}
+	})
+}
+
+func TestRetryPolicy_EndsAfterItsAttempts(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	p := RetryPolicy{Delays: []time.Duration{time.Second}, MaxAttempts: 3}
+	for attempts, want := range map[int]bool{1: true, 2: true, 3: false, 4: false} {
+		if _, ok := p.Next(attempts, start, start, 0, 0); ok != want {
+			t.Errorf("after %d attempts another follows: %t", attempts, ok)
+		}
+	}
+}
+
+func TestJudge_OnlySuccessAcknowledges(t *testing.T) {
+	t.Parallel()
+	for code := range 600 {
+		want := Again
+		switch {
+		case code/100 == 2:
+			want = Acknowledged
+		case code == 410:
+			want = Gone
+		}
+		if got := Judge(code, false); got != want {
+			t.Errorf("%d: got %d, want %d", code, got, want)
+		}
+	}
+	if Judge(200, true) != Again {
+		t.Error("an answer that broke off acknowledges")
+	}
+}
