@@ -25,6 +25,7 @@ type Config struct {
 	GRPC     GRPCConfig     `embed:"" prefix:"grpc-" group:"servers"`
 	HTTP     HTTPConfig     `embed:"" prefix:"http-" group:"servers"`
 	Sources  SourcesConfig  `embed:"" group:"sources"`
+	Egress   EgressConfig   `embed:"" prefix:"egress-" group:"egress"`
 	Work     WorkConfig     `embed:"" group:"work"`
 }
 
@@ -101,6 +102,11 @@ type HTTPConfig struct {
 type SourcesConfig struct {
 	Kdniao    map[string]Secret `name:"kdniao" placeholder:"EBUSINESSID=APPKEY" help:"Kdniao accounts, separated by semicolons: EBusinessID=AppKey. A push of another account is refused."`
 	Kuaidi100 map[string]Secret `name:"kuaidi100" placeholder:"ACCOUNT=SALT" help:"Kuaidi100 accounts, separated by semicolons: a name of yours, which is part of the callback's path, and the salt of its subscriptions. An empty salt takes unsigned pushes."`
+}
+
+// EgressConfig says where callbacks may go.
+type EgressConfig struct {
+	Allow []netip.Prefix `placeholder:"PREFIX" help:"Addresses that callbacks may go to although they aren't public, separated by commas, such as 127.0.0.0/8 or 10.1.0.0/16. Whoever may make an endpoint can reach them through Posthaste."`
 }
 
 // WorkConfig says how work is divided.

@@ -1,8 +1,42 @@
 package app
 
-import "context"
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/posthaste/posthaste/services/delivery"
+	"github.com/posthaste/posthaste/services/internal/callback"
+	"github.com/posthaste/posthaste/services/internal/egress"
+	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/stream"
+)
 
 // startDelivery starts the service that pushes until acknowledged.
-func startDelivery(context.Context, *Env) (func(context.Context) error, error) {
-	return nil, nil
+func startDelivery(_ context.Context, env *Env) (func(context.Context) error, error) {
+	client := callback.NewClient(egress.New(env.Config.Egress.Allow), time.Now)
+	s, err := delivery.New(delivery.Config{
+		Store: pg.NewDelivery(env.PG), Post: client,
+		Consume: func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error) {
+			return stream.NewConsumer(ctx, env.JetStream, opts)
+		},
+		Last: func(ctx context.Context, subjects []string) (map[string]stream.Stored, error) {
+			return stream.LastMessages(ctx, env.JetStream, stream.Trace, subjects)
+		},
+		Trim: func(ctx context.Context, durables []string) error {
+			return stream.TrimAcknowledged(ctx, env.JetStream, stream.Push, durables)
+		},
+		Shards: env.Config.Work.Shards,
+		Log:    env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now, Random: rand.Float64,
+	})
+	if err != nil {
+		return nil, err
+	}
+	stop := env.run("delivery", s.Run)
+	return func(ctx context.Context) error {
+		err := stop(ctx)
+		client.Close()
+		return err
+	}, nil
 }

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,4 +23,30 @@ func Trim(ctx context.Context, js jetstream.JetStream, stream string, floor uint
 		return fmt.Errorf("trim %s to %d: %w", stream, floor, err)
 	}
 	return nil
+}
+
+// TrimAcknowledged removes the messages of a stream that all of some durable
+// consumers have acknowledged. While one of them doesn't exist yet, nothing is
+// removed: what it will want isn't known.
+func TrimAcknowledged(ctx context.Context, js jetstream.JetStream, stream string, durables []string) error {
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return fmt.Errorf("trim %s: %w", stream, err)
+	}
+	// Asked before the consumers: one with nothing left has then seen all up to
+	// it.
+	floor := s.CachedInfo().State.LastSeq
+	for _, d := range durables {
+		c, err := s.Consumer(ctx, d)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("trim %s: consumer %s: %w", stream, d, err)
+		}
+		if info := c.CachedInfo(); info.NumPending > 0 || info.NumAckPending > 0 {
+			floor = min(floor, info.AckFloor.Stream)
+		}
+	}
+	return Trim(ctx, js, stream, floor)
 }

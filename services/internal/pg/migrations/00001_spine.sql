@@ -78,42 +78,38 @@ CREATE TABLE acknowledged (
     acknowledge_time timestamptz NOT NULL
 ) WITH (fillfactor = 60);
 
--- What is owed and can't be delivered now: waiting for its next attempt, or
--- parked for good. A row that was attempted keeps its body, so that a repeat is
--- byte for byte the same. Into one that was not, or is parked, newer revisions of
--- the subscription are folded.
+-- What is owed and can't be delivered now: one row for each subscription, which
+-- names the range owed, (after_revision, revision], and is no copy of it. It waits
+-- for its next attempt, or is parked. While a push of it is repeated,
+-- attempt_revision says up to where that push goes and body what it says, so that
+-- a repeat is byte for byte the same; otherwise the body is rendered from the
+-- newest trace when its time comes.
 CREATE TABLE owed_push (
-    subscription_id   text NOT NULL,
-    revision          bigint NOT NULL,
-    after_revision    bigint NOT NULL CHECK (after_revision < revision),
-    endpoint_id       text NOT NULL,
-    slot              smallint NOT NULL,
-    tenant_id         text NOT NULL,
-    carrier_code      text NOT NULL,
-    waybill_number    text NOT NULL,
-    attempt_count     integer NOT NULL DEFAULT 0,
-    body              bytea NOT NULL,
-    receive_time      timestamptz NOT NULL,
+    subscription_id    text PRIMARY KEY,
+    endpoint_id        text NOT NULL,
+    slot               smallint NOT NULL,
+    tenant_id          text NOT NULL,
+    carrier_code       text NOT NULL,
+    waybill_number     text NOT NULL,
+    after_revision     bigint NOT NULL,
+    revision           bigint NOT NULL,
+    attempt_count      integer NOT NULL DEFAULT 0,
+    attempt_revision   bigint NOT NULL DEFAULT 0,
+    body               bytea,
+    receive_time       timestamptz NOT NULL,
     first_attempt_time timestamptz,
-    last_attempt_time timestamptz,
-    next_attempt_time timestamptz,
-    park_time         timestamptz,
-    park_reason       text NOT NULL DEFAULT '',
-    create_time       timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (subscription_id, revision),
+    last_attempt_time  timestamptz,
+    next_attempt_time  timestamptz,
+    park_time          timestamptz,
+    park_reason        text NOT NULL DEFAULT '',
+    create_time        timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT owed_push_is_a_range CHECK (after_revision < revision),
     CONSTRAINT owed_push_pending_or_parked CHECK ((park_time IS NULL) <> (next_attempt_time IS NULL)),
-    CONSTRAINT owed_push_attempted_has_times CHECK ((attempt_count = 0) = (first_attempt_time IS NULL) AND (attempt_count = 0) = (last_attempt_time IS NULL))
+    CONSTRAINT owed_push_attempted_keeps_body CHECK ((attempt_count > 0) = (attempt_revision > 0) AND (attempt_count = 0 OR body IS NOT NULL))
 ) WITH (fillfactor = 70);
 CREATE INDEX owed_push_due ON owed_push (endpoint_id, next_attempt_time) WHERE park_time IS NULL;
-CREATE INDEX owed_push_of_endpoint ON owed_push (endpoint_id, subscription_id);
+CREATE INDEX owed_push_of_endpoint ON owed_push (endpoint_id, park_time);
 CREATE INDEX owed_push_of_slot ON owed_push (slot, endpoint_id);
-
--- Up to where each shard's consumer of PUSH has acknowledged everything: the
--- stream is trimmed to the lowest.
-CREATE TABLE push_floor (
-    shard integer PRIMARY KEY,
-    floor bigint NOT NULL
-);
 
 -- outcome: 1 acknowledged, 2 retry, 3 parked. Partitions are made a few days
 -- ahead and dropped when they are old.
@@ -186,4 +182,4 @@ CREATE TABLE lease (
 );
 
 -- +goose Down
-DROP TABLE lease, trace_event, waybill, attempt, push_floor, owed_push, acknowledged, subscription, endpoint, tenant;
+DROP TABLE lease, trace_event, waybill, attempt, owed_push, acknowledged, subscription, endpoint, tenant;

@@ -1,0 +1,155 @@
+package delivery
+
+import (
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/callback"
+	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/push"
+)
+
+// pushDestination names where pushes come from, in spans.
+const pushDestination = "posthaste.v1.push.{slot}.{endpoint}"
+
+// begin makes an attempt beside the shard's goroutine.
+func (s *shard) begin(l *lane, it *item) {
+	l.inFlight++
+	s.inFlight++
+	began := s.cfg.Now()
+	req := callback.Request{
+		URL: l.settings.url, Secret: l.settings.secret, PushID: push.ID(it.sub, it.revision), Body: it.body, Timeout: l.settings.timeout,
+	}
+	s.running.Go(func() {
+		ctx, span := s.cfg.Messaging.Process(s.owned, it.header, pushDestination, s.durable,
+			attribute.String("posthaste.push_id", req.PushID), attribute.Int("posthaste.attempt", it.attempts+1))
+		res := s.cfg.Post.Post(ctx, req)
+		if span.IsRecording() {
+			span.SetAttributes(attribute.Int("http.response.status_code", res.Status), attribute.String("error.type", res.Class))
+		}
+		obs.End(span, nil)
+		s.send(func() { s.ended(l, it, began, res) })
+	})
+}
+
+// ended decides what becomes of a push after an attempt.
+func (s *shard) ended(l *lane, it *item, began time.Time, res callback.Result) {
+	l.inFlight--
+	s.inFlight--
+	q := l.queue(it.sub)
+	q.inFlight = false
+	if it.first.IsZero() {
+		it.first = began
+	}
+	s.attempts++
+	a := pg.Attempt{
+		ID:     "att_" + strconv.FormatInt(began.UnixMicro(), 36) + s.owner[:8] + strconv.FormatUint(s.attempts, 36),
+		PushID: push.ID(it.sub, it.revision), SubscriptionID: it.sub, EndpointID: l.id, TenantID: it.tenant, Waybill: it.waybill,
+		After: it.after, Revision: it.revision, Number: it.attempts + 1, Time: began, Took: res.Took,
+		HTTPStatus: res.Status, Class: res.Class, Error: res.Error, Excerpt: res.Excerpt,
+	}
+	switch push.Judge(res.Status, res.Class == "broken_answer") {
+	case push.Acknowledged:
+		a.Outcome = pg.AttemptAcknowledged
+		s.acknowledged(l, it)
+	case push.Gone:
+		a.Outcome = pg.AttemptParked
+		s.gone(l, it, &a)
+	case push.Again:
+		s.again(l, it, &a, res)
+	}
+	s.pending.outcomes.Attempts = append(s.pending.outcomes.Attempts, a)
+	s.meters.attempt(s.owned, &a)
+	// What waited behind it goes the same way.
+	if len(q.waiting) > 0 {
+		if l.direct(it.sub) || l.open && !l.owed[it.sub] {
+			l.ready = append(l.ready, it.sub)
+		} else {
+			s.spill(l, it.sub, q)
+		}
+	}
+	l.release(it.sub)
+	s.pump(l)
+}
+
+func (s *shard) acknowledged(l *lane, it *item) {
+	now := s.cfg.Now()
+	s.pending.acknowledge(it.sub, it.revision)
+	s.meters.latency.Record(s.owned, now.Sub(it.receive).Seconds())
+	if it.msg != nil {
+		s.pending.done = append(s.pending.done, it.msg)
+	} else {
+		s.pending.outcomes.Settle(it.sub, it.revision, now)
+		s.change(l, it.sub)
+		if it.owed <= it.revision {
+			delete(l.owed, it.sub)
+		}
+		if it.owed < it.revision {
+			l.covered[it.sub] = it.revision
+		}
+		s.dueAt(l, now)
+	}
+	recovered := l.failures >= breaker || now.Before(l.blockedUntil)
+	l.failures, l.blockedUntil = 0, time.Time{}
+	if l.limit < l.settings.max {
+		l.limit = min(2*l.limit, l.settings.max)
+	}
+	if recovered {
+		s.pending.outcomes.Hasten(l.id, now)
+		s.dueAt(l, now)
+		s.cfg.Log.InfoContext(s.owned, "an endpoint has come back", obs.KeyEndpointID, l.id, obs.KeyTenant, it.tenant)
+	}
+}
+
+// again records a failure and when the push is repeated, if ever.
+func (s *shard) again(l *lane, it *item, a *pg.Attempt, res callback.Result) {
+	now := s.cfg.Now()
+	next, more := l.settings.retry.Next(a.Number, it.first, now, res.RetryAfter, s.cfg.Random())
+	a.Outcome = pg.AttemptParked
+	if more {
+		a.Outcome, a.Next = pg.AttemptRetry, next
+	}
+	s.retry(l, it, a, reasonSpent)
+	l.failures++
+	if l.failures == breaker {
+		s.cfg.Log.WarnContext(s.owned, "an endpoint fails; what it is owed is held", obs.KeyEndpointID, l.id, obs.KeyTenant, it.tenant, "class", res.Class)
+	}
+	if l.failures >= breaker || res.RetryAfter > 0 {
+		l.blockedUntil, l.limit = next, 1
+		if !more {
+			l.blockedUntil = now.Add(time.Hour)
+		}
+		if l.open {
+			s.hold(l)
+		}
+	}
+	if more {
+		s.dueAt(l, next)
+	}
+}
+
+// retry keeps a push in its subscription's row.
+func (s *shard) retry(l *lane, it *item, a *pg.Attempt, reason string) {
+	s.pending.outcomes.Retry(a, int16(subject.EndpointSlot(l.id)), it.receive, it.first, it.body, reason)
+	s.change(l, it.sub)
+	if l.open {
+		l.owed[it.sub] = true
+	}
+	if it.msg != nil {
+		s.pending.done = append(s.pending.done, it.msg)
+	}
+}
+
+// gone parks all that an endpoint is owed: it said that it is no more.
+func (s *shard) gone(l *lane, it *item, a *pg.Attempt) {
+	s.retry(l, it, a, reasonGone)
+	l.settings.state, l.settings.reason = pg.EndpointDisabled, reasonGone
+	s.pending.outcomes.Gone = append(s.pending.outcomes.Gone, l.id)
+	s.parkAll(l)
+	s.hold(l)
+	s.cfg.Log.WarnContext(s.owned, "an endpoint is gone; what it is owed is parked", obs.KeyEndpointID, l.id, obs.KeyTenant, it.tenant)
+}

@@ -1,0 +1,106 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/track"
+)
+
+// batch is what one transaction commits, and what follows it.
+type batch struct {
+	outcomes pg.Outcomes
+	done     []*stream.Received // acknowledged after the commit
+	changed  []change           // rows that it changes
+	park     map[*lane]bool     // lanes of which what waits is parked
+}
+
+// change is a row's subscription.
+type change struct {
+	lane *lane
+	sub  string
+}
+
+func (b *batch) empty() bool {
+	return b.outcomes.Empty() && len(b.done) == 0 && len(b.park) == 0
+}
+
+func (b *batch) acknowledge(sub string, revision track.Revision) {
+	if b.outcomes.Acknowledged == nil {
+		b.outcomes.Acknowledged = make(map[string]track.Revision)
+	}
+	b.outcomes.Acknowledged[sub] = max(b.outcomes.Acknowledged[sub], revision)
+}
+
+// change notes that a row changes.
+func (s *shard) change(l *lane, sub string) {
+	l.queue(sub).uncommitted++
+	l.touch(sub)
+	s.pending.changed = append(s.pending.changed, change{l, sub})
+}
+
+// flush hands what is pending to the committer, unless that is at work: then it
+// gathers more.
+func (s *shard) flush() {
+	if s.committing || s.pending.empty() {
+		return
+	}
+	b := s.pending
+	s.pending = &batch{}
+	now := s.cfg.Now()
+	for l := range b.park {
+		b.outcomes.ParkAll(l.id, l.settings.reason, now)
+	}
+	s.committing = true
+	s.running.Go(func() { s.commit(b) })
+}
+
+// commit writes a batch, however long it takes while the lease is ours.
+func (s *shard) commit(b *batch) {
+	for again := false; ; again = true {
+		err := s.cfg.Store.Commit(s.owned, s.lease, &b.outcomes, s.cfg.Now(), again)
+		if err == nil {
+			break
+		}
+		if errors.Is(err, pg.ErrLeaseLost) || wait(s.owned, retryPause) != nil {
+			s.send(func() { s.failed = errors.Join(pg.ErrLeaseLost, err) })
+			return
+		}
+		s.cfg.Log.WarnContext(s.owned, "outcomes can't be committed; they are tried again", "attempts", len(b.outcomes.Attempts), obs.KeyError, err)
+	}
+	for _, m := range b.done {
+		if err := m.Ack(); err != nil {
+			// It comes again and is found to be done.
+			s.cfg.Log.WarnContext(s.owned, "a push is done and can't be acknowledged in the stream", obs.KeyError, err)
+			break
+		}
+	}
+	s.send(func() { s.committed(b) })
+}
+
+func (s *shard) committed(b *batch) {
+	s.committing = false
+	for _, c := range b.changed {
+		if q := c.lane.queues[c.sub]; q != nil {
+			q.uncommitted--
+			c.lane.release(c.sub)
+		}
+		c.lane.touch(c.sub)
+	}
+}
+
+// wait returns an error only when the context ends.
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,142 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/posthaste/posthaste/pkg/webhook"
+	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/push"
+	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/track"
+)
+
+const (
+	// maxWaiting pushes of one endpoint are in memory; more are held in rows.
+	maxWaiting = 512
+	// maxOwed subscriptions of an open lane are known to be owed something.
+	maxOwed = 1000
+	// maxDue rows are read at once.
+	maxDue = 256
+	// breaker is how many failures in a row hold a lane.
+	breaker = 3
+)
+
+// item is one push in memory.
+type item struct {
+	sub, tenant     string
+	waybill         track.Waybill
+	after, revision track.Revision
+	body            []byte
+	receive         time.Time
+	header          map[string][]string // its trace context
+	msg             *stream.Received    // nil when it came from a row
+	attempts        int                 // before
+	first           time.Time           // when the first of them began
+	owed            track.Revision      // of its row: what is owed beyond revision
+}
+
+// queue is what of one subscription is in memory.
+type queue struct {
+	waiting  []*item
+	inFlight bool
+	// uncommitted counts changes of its row that are not committed yet.
+	uncommitted int
+}
+
+func (q *queue) idle() bool { return len(q.waiting) == 0 && !q.inFlight && q.uncommitted == 0 }
+
+// lane is one endpoint. It belongs to its shard's goroutine.
+type lane struct {
+	id       string
+	settings settings
+
+	queues   map[string]*queue
+	ready    []string // subscriptions whose first waiting push may begin
+	waiting  int
+	inFlight int
+	limit    int // of attempts in flight: grows after a recovery
+
+	open bool
+	// owed are the subscriptions of an open lane that have, or may have, a row.
+	owed map[string]bool
+	// covered are revisions that a row's push brought and whose own message is
+	// still to come.
+	covered map[string]track.Revision
+
+	failures     int       // in a row
+	blockedUntil time.Time // nothing is tried before
+	nextDue      time.Time // when rows are to be read; zero for never
+	reading      bool
+	touched      map[string]bool // subscriptions that changed since the read began
+}
+
+func newLane(id string, open bool) *lane {
+	return &lane{id: id, queues: map[string]*queue{}, owed: map[string]bool{}, covered: map[string]track.Revision{}, open: open, limit: 1}
+}
+
+func (l *lane) queue(sub string) *queue {
+	q := l.queues[sub]
+	if q == nil {
+		q = &queue{}
+		l.queues[sub] = q
+	}
+	return q
+}
+
+// release forgets a subscription of which nothing is in memory.
+func (l *lane) release(sub string) {
+	if q := l.queues[sub]; q != nil && q.idle() {
+		delete(l.queues, sub)
+	}
+}
+
+// touch notes that what was read of a subscription's row may be old.
+func (l *lane) touch(sub string) {
+	if l.reading {
+		l.touched[sub] = true
+	}
+}
+
+// direct says whether a push of the subscription may go to the endpoint without
+// a row.
+func (l *lane) direct(sub string) bool {
+	return l.open && !l.owed[sub] && l.waiting < maxWaiting
+}
+
+// settings are what an endpoint's owner says of it.
+type settings struct {
+	state        int16
+	url          string
+	secret       webhook.Secret
+	includeTrace bool
+	timeout      time.Duration
+	max          int
+	retry        push.RetryPolicy
+	reason       string // why it can't be pushed to, for what is parked
+}
+
+func (s settings) enabled() bool { return s.state == pg.EndpointEnabled }
+
+// The reasons for which pushes are parked.
+const (
+	reasonGone    = "endpoint_gone"
+	reasonDeleted = "endpoint_deleted"
+	reasonSpent   = "retries_spent"
+	reasonSecret  = "endpoint_secret_unreadable"
+	reasonTrace   = "trace_missing"
+)
+
+func settingsOf(e pg.Endpoint, found bool) settings {
+	if !found {
+		return settings{state: pg.EndpointDisabled, reason: reasonDeleted}
+	}
+	s := settings{state: e.State, url: e.URL, includeTrace: e.IncludeTrace, timeout: e.Timeout, max: int(e.MaxInFlight), reason: reasonGone}
+	if e.Retry != nil {
+		s.retry = push.RetryPolicy{Delays: e.Retry.Delays, Horizon: e.Retry.Horizon, MaxAttempts: int(e.Retry.MaxAttempts)}
+	}
+	var err error
+	if s.secret, err = webhook.ParseSecret(e.Secret); err != nil {
+		s.state, s.reason = pg.EndpointDisabled, reasonSecret
+	}
+	return s
+}

@@ -1,0 +1,166 @@
+package delivery
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"golang.org/x/sync/errgroup"
+
+	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
+	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/callback"
+	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/track"
+)
+
+// The interfaces are what the service needs of its neighbours.
+type (
+	store interface {
+		Hold(ctx context.Context, opts pg.LeaseOptions, work func(ctx, owned context.Context, l pg.Lease) error) error
+		Commit(ctx context.Context, l pg.Lease, o *pg.Outcomes, now time.Time, again bool) error
+		Due(ctx context.Context, endpoint string, now time.Time, limit, most int) (pg.DueOwed, error)
+		OwedEndpoints(ctx context.Context, slots []subject.Slot) ([]string, error)
+		Acknowledgements(ctx context.Context, subscriptions []string) (map[string]track.Revision, error)
+		CancelledSince(ctx context.Context, since time.Time) ([]string, error)
+		Endpoints(ctx context.Context, ids []string) (map[string]pg.Endpoint, error)
+		Traces(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error)
+		KeepPartitions(ctx context.Context, now time.Time, ahead int, retention time.Duration) error
+	}
+	poster interface {
+		Post(ctx context.Context, r callback.Request) callback.Result
+	}
+	consumer interface {
+		TakeOver(ctx context.Context) (uint64, error)
+		Next(ctx context.Context) ([]*stream.Received, error)
+		Stop()
+	}
+)
+
+// Config is what the service needs.
+type Config struct {
+	Store store
+	Post  poster
+	// Consume makes a consumer of the PUSH stream.
+	Consume func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error)
+	// Last reads the newest TRACE message of each subject.
+	Last func(ctx context.Context, subjects []string) (map[string]stream.Stored, error)
+	// Trim removes from PUSH what all these consumers have acknowledged.
+	Trim func(ctx context.Context, durables []string) error
+	// Shards is how many parts delivery is divided into, 1 to 64; all instances
+	// must agree. 0 means 1.
+	Shards int
+	// Lease is how long a shard stays with an instance that says nothing; 0 means
+	// 15 s.
+	Lease time.Duration
+	// Refresh is how often settings of endpoints and cancellations are looked at;
+	// 0 means 500 ms.
+	Refresh time.Duration
+	// Retention of the attempt log; 0 means 30 days.
+	Retention time.Duration
+	Log       *slog.Logger
+	Meter     metric.MeterProvider
+	Messaging obs.Messaging
+	Now       func() time.Time
+	// Random is from 0 to 1, for jitter.
+	Random func() float64
+}
+
+const (
+	day = 24 * time.Hour
+	// partitionsAhead of the attempt log.
+	partitionsAhead = 3
+	trimInterval    = 5 * time.Second
+	keepInterval    = time.Hour
+	retryPause      = 500 * time.Millisecond
+)
+
+// Service delivers.
+type Service struct {
+	cfg    Config
+	owner  string
+	meters meters
+}
+
+// New makes a service; [Service.Run] works.
+func New(cfg Config) (*Service, error) {
+	if cfg.Shards == 0 {
+		cfg.Shards = 1
+	}
+	if cfg.Lease == 0 {
+		cfg.Lease = 15 * time.Second
+	}
+	if cfg.Refresh == 0 {
+		cfg.Refresh = 500 * time.Millisecond
+	}
+	if cfg.Retention == 0 {
+		cfg.Retention = 30 * day
+	}
+	s := &Service{cfg: cfg, owner: rand.Text()}
+	var err error
+	s.meters, err = newMeters(cfg.Meter)
+	return s, err
+}
+
+// Run delivers until the context ends.
+func (s *Service) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	var durables []string
+	for i := range s.cfg.Shards {
+		durable := fmt.Sprint("delivery-push-", i)
+		durables = append(durables, durable)
+		group.Go(func() error { return s.runShard(ctx, i, durable) })
+	}
+	group.Go(func() error {
+		return s.every(ctx, trimInterval, func(ctx context.Context) error { return s.cfg.Trim(ctx, durables) })
+	})
+	group.Go(func() error {
+		return s.every(ctx, keepInterval, func(ctx context.Context) error {
+			return s.cfg.Store.KeepPartitions(ctx, s.cfg.Now(), partitionsAhead, s.cfg.Retention)
+		})
+	})
+	return group.Wait()
+}
+
+func (s *Service) runShard(ctx context.Context, index int, durable string) error {
+	var slots []subject.Slot
+	for slot := index; slot < subject.Slots; slot += s.cfg.Shards {
+		slots = append(slots, subject.Slot(slot))
+	}
+	opts := pg.LeaseOptions{Name: fmt.Sprint("delivery-", index), Owner: s.owner, TTL: s.cfg.Lease, Pause: retryPause, Log: s.cfg.Log}
+	return s.cfg.Store.Hold(ctx, opts, func(ctx, owned context.Context, l pg.Lease) error {
+		c, err := s.cfg.Consume(ctx, stream.ConsumerOptions{
+			Stream: stream.Push, Durable: durable, Kind: "push", Slots: slots,
+			// What is in a lane is worked on for as long as it takes; after a crash the
+			// next owner resets the consumer and needn't wait for this.
+			AckWait: time.Hour,
+		})
+		if err != nil {
+			return err
+		}
+		defer c.Stop()
+		return newShard(s, durable, slots, l, owned).run(ctx, c)
+	})
+}
+
+// every does housekeeping at once and then at an interval. What fails is done
+// the next time.
+func (s *Service) every(ctx context.Context, interval time.Duration, work func(context.Context) error) error {
+	ticks := time.NewTicker(interval)
+	defer ticks.Stop()
+	for {
+		if err := work(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Log.WarnContext(ctx, "housekeeping of delivery failed; it is tried again", obs.KeyError, err)
+		}
+		select {
+		case <-ticks.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,423 @@
+package delivery
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/posthaste/posthaste/pkg/subject"
+	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
+	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/track"
+)
+
+// shard is one part of delivery while it is owned. All fields belong to the
+// goroutine of run; others report by events.
+type shard struct {
+	*Service
+
+	durable string
+	slots   []subject.Slot
+	lease   pg.Lease
+	owned   context.Context // ends when the lease may pass on
+
+	lanes     map[string]*lane
+	dues      dues
+	takenOver uint64 // messages up to here may have been worked on before
+	cancelled map[string]time.Time
+	inFlight  int
+	attempts  uint64 // made, for their ids
+	stopping  bool
+	failed    error
+
+	pending    *batch
+	committing bool
+	refreshing bool
+
+	events  chan func()
+	running sync.WaitGroup
+}
+
+func newShard(s *Service, durable string, slots []subject.Slot, l pg.Lease, owned context.Context) *shard {
+	return &shard{
+		Service: s, durable: durable, slots: slots, lease: l, owned: owned,
+		lanes: map[string]*lane{}, cancelled: map[string]time.Time{}, pending: &batch{}, events: make(chan func(), 1024),
+	}
+}
+
+// send reports to the goroutine of run. After the lease is lost nobody listens.
+func (s *shard) send(event func()) {
+	select {
+	case s.events <- event:
+	case <-s.owned.Done():
+	}
+}
+
+// run delivers until ctx ends, and then finishes what is in flight; or until the
+// lease is lost.
+func (s *shard) run(ctx context.Context, c consumer) error {
+	defer s.running.Wait()
+	ids, err := s.cfg.Store.OwedEndpoints(ctx, s.slots)
+	if err != nil {
+		return err
+	}
+	if err := s.lanesOf(ctx, ids, false); err != nil {
+		return err
+	}
+	if s.takenOver, err = c.TakeOver(ctx); err != nil {
+		return err
+	}
+	fetching, stop := context.WithCancel(ctx)
+	defer stop()
+	batches := make(chan []*stream.Received)
+	s.running.Go(func() { s.fetch(fetching, c, batches) })
+	return s.loop(ctx, batches)
+}
+
+func (s *shard) fetch(ctx context.Context, c consumer, batches chan<- []*stream.Received) {
+	for {
+		b, err := c.Next(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.send(func() { s.failed = err })
+			}
+			return
+		}
+		select {
+		case batches <- b:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *shard) loop(ctx context.Context, batches <-chan []*stream.Received) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	refresh := time.NewTicker(s.cfg.Refresh)
+	defer refresh.Stop()
+	stop := ctx.Done()
+	for s.failed == nil {
+		if s.stopping && s.inFlight == 0 && !s.committing && s.pending.empty() {
+			return ctx.Err()
+		}
+		timer.Reset(s.untilDue())
+		select {
+		case b := <-batches:
+			if err := s.take(ctx, b); err != nil {
+				return err
+			}
+		case event := <-s.events:
+			event()
+			for more := true; more; {
+				select {
+				case event := <-s.events:
+					event()
+				default:
+					more = false
+				}
+			}
+		case <-timer.C:
+			s.due()
+		case <-refresh.C:
+			s.refresh()
+		case <-stop:
+			s.stopping, stop, batches = true, nil, nil
+		case <-s.owned.Done():
+			return context.Cause(s.owned)
+		}
+		s.flush()
+	}
+	return s.failed
+}
+
+// take puts messages into their lanes.
+func (s *shard) take(ctx context.Context, batch []*stream.Received) error {
+	orders := make([]*item, 0, len(batch))
+	var endpoints, doubtful []string
+	of := make([]string, 0, len(batch))
+	for _, m := range batch {
+		var o pipelinev1.PushOrder
+		if err := proto.Unmarshal(m.Data, &o); err != nil || o.GetSubscriptionId() == "" || o.GetEndpointId() == "" || o.GetRevision() <= o.GetAfterRevision() {
+			// Nobody writes such a message; kept, it would come for ever. The level of
+			// its subscription shows what it was.
+			s.meters.unreadable.Add(ctx, 1)
+			s.cfg.Log.ErrorContext(ctx, "a push order can't be read and is passed over", "sequence", m.Seq, obs.KeyError, err)
+			s.pending.done = append(s.pending.done, m)
+			continue
+		}
+		orders = append(orders, &item{
+			sub: o.GetSubscriptionId(), tenant: o.GetTenantId(), waybill: track.Waybill{Carrier: track.Carrier(o.GetCarrierCode()), Number: track.Number(o.GetWaybillNumber())},
+			after: track.Revision(o.GetAfterRevision()), revision: track.Revision(o.GetRevision()), body: o.GetBody(), receive: o.GetReceiveTime().AsTime(),
+			header: m.Header, msg: m,
+		})
+		of = append(of, o.GetEndpointId())
+		if s.lanes[o.GetEndpointId()] == nil {
+			endpoints = append(endpoints, o.GetEndpointId())
+		}
+		if m.Seq <= s.takenOver || m.Redelivered {
+			doubtful = append(doubtful, o.GetSubscriptionId())
+		}
+	}
+	if err := s.lanesOf(ctx, endpoints, true); err != nil {
+		return err
+	}
+	done := map[string]track.Revision{}
+	if len(doubtful) > 0 {
+		err := s.insist(ctx, "read what is acknowledged", func(ctx context.Context) (err error) {
+			done, err = s.cfg.Store.Acknowledgements(ctx, doubtful)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for i, it := range orders {
+		l := s.lanes[of[i]]
+		_, cancelled := s.cancelled[it.sub]
+		switch covered := l.covered[it.sub]; {
+		case cancelled, it.revision <= done[it.sub], it.revision <= covered:
+			if it.revision >= covered {
+				delete(l.covered, it.sub)
+			}
+			s.pending.done = append(s.pending.done, it.msg)
+		default:
+			s.add(l, it)
+		}
+	}
+	return nil
+}
+
+// lanesOf makes the lanes of endpoints that have none.
+func (s *shard) lanesOf(ctx context.Context, ids []string, open bool) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	var found map[string]pg.Endpoint
+	err := s.insist(ctx, "read endpoints", func(ctx context.Context) (err error) {
+		found, err = s.cfg.Store.Endpoints(ctx, ids)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if s.lanes[id] != nil {
+			continue
+		}
+		e, ok := found[id]
+		l := newLane(id, open)
+		l.settings = settingsOf(e, ok)
+		l.limit = max(l.settings.max, 1)
+		s.lanes[id] = l
+		if !l.settings.enabled() {
+			s.hold(l)
+		}
+		if !open {
+			s.dueAt(l, s.cfg.Now())
+		}
+	}
+	return nil
+}
+
+// insist tries until it succeeds or the context ends.
+func (s *shard) insist(ctx context.Context, what string, try func(context.Context) error) error {
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		s.cfg.Log.WarnContext(ctx, "delivery waits for PostgreSQL", "to", what, obs.KeyError, err)
+		if err := wait(ctx, retryPause); err != nil {
+			return err
+		}
+	}
+}
+
+// add takes a push in: it begins, waits behind an older one of its subscription,
+// or becomes a row.
+func (s *shard) add(l *lane, it *item) {
+	q := l.queue(it.sub)
+	switch {
+	case q.inFlight || len(q.waiting) > 0:
+		q.waiting = append(q.waiting, it)
+		l.waiting++
+		if l.open && l.waiting >= maxWaiting {
+			s.hold(l)
+		}
+	case l.direct(it.sub):
+		q.waiting = append(q.waiting, it)
+		l.waiting++
+		l.ready = append(l.ready, it.sub)
+		s.pump(l)
+	default:
+		if l.open && l.waiting >= maxWaiting {
+			s.hold(l)
+		}
+		s.owe(l, it)
+	}
+}
+
+// owe makes a row of a push, or adds it to its subscription's row.
+func (s *shard) owe(l *lane, it *item) {
+	now := s.cfg.Now()
+	if l.open {
+		l.owed[it.sub] = true
+	}
+	a := pg.Attempt{SubscriptionID: it.sub, EndpointID: l.id, TenantID: it.tenant, Waybill: it.waybill, After: it.after, Revision: it.revision}
+	s.pending.outcomes.Owe(&a, int16(subject.EndpointSlot(l.id)), it.receive, now)
+	if l.settings.state == pg.EndpointDisabled {
+		s.parkAll(l)
+	}
+	s.change(l, it.sub)
+	if it.msg != nil {
+		s.pending.done = append(s.pending.done, it.msg)
+	}
+	s.dueAt(l, now)
+	s.meters.owed.Add(s.owned, 1)
+}
+
+func (s *shard) parkAll(l *lane) {
+	if s.pending.park == nil {
+		s.pending.park = map[*lane]bool{}
+	}
+	s.pending.park[l] = true
+}
+
+// hold sends all that comes to rows, and what waits and may go there.
+func (s *shard) hold(l *lane) {
+	l.open, l.owed, l.ready = false, map[string]bool{}, nil
+	for sub, q := range l.queues {
+		if !q.inFlight {
+			s.spill(l, sub, q)
+		}
+	}
+	s.dueAt(l, s.cfg.Now())
+}
+
+// spill makes a row of what waits of one subscription. What came from its row is
+// there already.
+func (s *shard) spill(l *lane, sub string, q *queue) {
+	waiting := q.waiting
+	q.waiting = nil
+	l.waiting -= len(waiting)
+	for _, it := range waiting {
+		if it.msg != nil {
+			s.owe(l, it)
+		} else if l.open {
+			l.owed[sub] = true
+		}
+	}
+	l.release(sub)
+}
+
+// pump begins what may begin.
+func (s *shard) pump(l *lane) {
+	for !s.stopping && len(l.ready) > 0 && l.inFlight < l.limit && l.settings.enabled() {
+		sub := l.ready[0]
+		l.ready = l.ready[1:]
+		q := l.queues[sub]
+		if q == nil || q.inFlight || len(q.waiting) == 0 {
+			continue
+		}
+		it := q.waiting[0]
+		q.waiting = q.waiting[1:]
+		l.waiting--
+		if _, cancelled := s.cancelled[sub]; cancelled {
+			s.drop(l, it)
+			if len(q.waiting) > 0 {
+				l.ready = append(l.ready, sub)
+			}
+			l.release(sub)
+			continue
+		}
+		q.inFlight = true
+		s.begin(l, it)
+	}
+}
+
+// drop ends a push whose subscription was cancelled.
+func (s *shard) drop(l *lane, it *item) {
+	if it.msg != nil {
+		s.pending.done = append(s.pending.done, it.msg)
+		return
+	}
+	s.pending.outcomes.Drop(it.sub)
+	s.change(l, it.sub)
+	delete(l.owed, it.sub)
+}
+
+// dues are lanes by the time at which their rows are to be read. A lane may be
+// in it several times; what is older than its nextDue has no effect.
+type dues []dueLane
+
+type dueLane struct {
+	at   time.Time
+	lane *lane
+}
+
+// Len, Less, Swap, Push and Pop are heap's.
+func (d dues) Len() int           { return len(d) }
+func (d dues) Less(i, j int) bool { return d[i].at.Before(d[j].at) }
+func (d dues) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
+
+// Push adds a lane.
+func (d *dues) Push(x any) { *d = append(*d, x.(dueLane)) } //nolint:errcheck // only heap calls it
+
+// Pop removes the last.
+func (d *dues) Pop() any {
+	old := *d
+	x := old[len(old)-1]
+	*d = old[:len(old)-1]
+	return x
+}
+
+// dueAt sees to it that a lane's rows are read at a time, or earlier.
+func (s *shard) dueAt(l *lane, at time.Time) {
+	if !l.nextDue.IsZero() && !at.Before(l.nextDue) {
+		return
+	}
+	l.nextDue = at
+	heap.Push(&s.dues, dueLane{at, l})
+}
+
+func (s *shard) untilDue() time.Duration {
+	if len(s.dues) == 0 || s.stopping {
+		return time.Hour
+	}
+	return max(s.dues[0].at.Sub(s.cfg.Now()), 0)
+}
+
+// due reads the rows of lanes whose time has come.
+func (s *shard) due() {
+	now := s.cfg.Now()
+	for len(s.dues) > 0 && !s.dues[0].at.After(now) {
+		d, _ := heap.Pop(&s.dues).(dueLane)
+		l := d.lane
+		if !d.at.Equal(l.nextDue) {
+			continue // it was put off or done
+		}
+		l.nextDue = time.Time{}
+		switch {
+		case s.stopping, !l.settings.enabled():
+			// It is looked at again when that changes.
+		case l.reading:
+			l.nextDue = time.Time{}
+			s.dueAt(l, now.Add(readAgain))
+		case now.Before(l.blockedUntil):
+			s.dueAt(l, l.blockedUntil)
+		case l.inFlight >= l.limit || l.waiting > maxDue:
+			s.dueAt(l, now.Add(readAgain))
+		default:
+			s.read(l)
+		}
+	}
+}
+
+// readAgain is how soon rows are read that could not be worked on now.
+const readAgain = 20 * time.Millisecond

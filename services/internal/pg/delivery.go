@@ -1,0 +1,63 @@
+package pg
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
+	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/track"
+)
+
+// Delivery is what the delivery service reads and writes.
+type Delivery struct{ pool *pgxpool.Pool }
+
+// NewDelivery uses a pool.
+func NewDelivery(pool *pgxpool.Pool) *Delivery { return &Delivery{pool: pool} }
+
+// Hold is [Hold] with the store's pool.
+func (d *Delivery) Hold(ctx context.Context, opts LeaseOptions, work func(ctx, owned context.Context, l Lease) error) error {
+	return Hold(ctx, d.pool, opts, work)
+}
+
+// Commit is [CommitOutcomes] with the store's pool.
+func (d *Delivery) Commit(ctx context.Context, l Lease, o *Outcomes, now time.Time, again bool) error {
+	return CommitOutcomes(ctx, d.pool, l, o, now, again)
+}
+
+// Due is [Due] with the store's pool.
+func (d *Delivery) Due(ctx context.Context, endpoint string, now time.Time, limit, most int) (DueOwed, error) {
+	return Due(ctx, d.pool, endpoint, now, limit, most)
+}
+
+// OwedEndpoints is [OwedEndpoints] with the store's pool.
+func (d *Delivery) OwedEndpoints(ctx context.Context, slots []subject.Slot) ([]string, error) {
+	return OwedEndpoints(ctx, d.pool, slots)
+}
+
+// Acknowledgements is [Acknowledgements] with the store's pool.
+func (d *Delivery) Acknowledgements(ctx context.Context, subscriptions []string) (map[string]track.Revision, error) {
+	return Acknowledgements(ctx, d.pool, subscriptions)
+}
+
+// CancelledSince is [CancelledSince] with the store's pool.
+func (d *Delivery) CancelledSince(ctx context.Context, since time.Time) ([]string, error) {
+	return CancelledSince(ctx, d.pool, since)
+}
+
+// Endpoints is [EndpointsByID] with the store's pool.
+func (d *Delivery) Endpoints(ctx context.Context, ids []string) (map[string]Endpoint, error) {
+	return EndpointsByID(ctx, d.pool, ids)
+}
+
+// Traces is [Traces] with the store's pool.
+func (d *Delivery) Traces(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
+	return Traces(ctx, d.pool, waybills)
+}
+
+// KeepPartitions is [KeepAttemptPartitions] with the store's pool.
+func (d *Delivery) KeepPartitions(ctx context.Context, now time.Time, ahead int, retention time.Duration) error {
+	return KeepAttemptPartitions(ctx, d.pool, now, ahead, retention)
+}

@@ -1,0 +1,144 @@
+package pg
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/posthaste/posthaste/services/internal/track"
+)
+
+// Outcomes is what one transaction of delivery writes: all of it or nothing.
+// What is said of rows is done in the order in which it was said.
+type Outcomes struct {
+	Attempts []Attempt
+	// Acknowledged is the newest revision of subscriptions.
+	Acknowledged map[string]track.Revision
+	// Gone are endpoints that said so.
+	Gone []string
+	rows pgx.Batch
+}
+
+// Empty says that there is nothing to write.
+func (o *Outcomes) Empty() bool {
+	return len(o.Attempts) == 0 && len(o.Acknowledged) == 0 && len(o.Gone) == 0 && o.rows.Len() == 0
+}
+
+// Owe adds a push that can't be delivered now to what its subscription is owed,
+// due at a time. What was parked becomes due again with it, as one range.
+func (o *Outcomes) Owe(a *Attempt, slot int16, receive, due time.Time) {
+	const query = `
+		INSERT INTO owed_push AS o (subscription_id, endpoint_id, slot, tenant_id, carrier_code, waybill_number, after_revision, revision, receive_time, next_attempt_time)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		ON CONFLICT (subscription_id) DO UPDATE SET
+			after_revision = least(o.after_revision, excluded.after_revision),
+			revision = greatest(o.revision, excluded.revision),
+			attempt_count = CASE WHEN o.park_time IS NULL THEN o.attempt_count ELSE 0 END,
+			attempt_revision = CASE WHEN o.park_time IS NULL THEN o.attempt_revision ELSE 0 END,
+			body = CASE WHEN o.park_time IS NULL THEN o.body END,
+			first_attempt_time = CASE WHEN o.park_time IS NULL THEN o.first_attempt_time END,
+			next_attempt_time = coalesce(o.next_attempt_time, excluded.next_attempt_time),
+			park_time = NULL, park_reason = ''`
+	o.rows.Queue(query, a.SubscriptionID, a.EndpointID, slot, a.TenantID, string(a.Waybill.Carrier), string(a.Waybill.Number), int64(a.After), int64(a.Revision), receive, due)
+}
+
+// Retry records that a push failed and is repeated at its attempt's next time,
+// or is parked for a reason when that is zero.
+func (o *Outcomes) Retry(a *Attempt, slot int16, receive, first time.Time, body []byte, reason string) {
+	const query = `
+		INSERT INTO owed_push AS o (subscription_id, endpoint_id, slot, tenant_id, carrier_code, waybill_number, after_revision, revision,
+			attempt_count, attempt_revision, body, receive_time, first_attempt_time, last_attempt_time, next_attempt_time, park_time, park_reason)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $8, $10, $11, $12, $13, $14::timestamptz, CASE WHEN $14::timestamptz IS NULL THEN $13::timestamptz END, $15)
+		ON CONFLICT (subscription_id) DO UPDATE SET
+			revision = greatest(o.revision, excluded.revision),
+			attempt_count = excluded.attempt_count, attempt_revision = excluded.attempt_revision, body = excluded.body,
+			first_attempt_time = excluded.first_attempt_time, last_attempt_time = excluded.last_attempt_time,
+			next_attempt_time = excluded.next_attempt_time, park_time = excluded.park_time, park_reason = excluded.park_reason`
+	var next *time.Time
+	if !a.Next.IsZero() {
+		next, reason = &a.Next, ""
+	}
+	o.rows.Queue(query, a.SubscriptionID, a.EndpointID, slot, a.TenantID, string(a.Waybill.Carrier), string(a.Waybill.Number), int64(a.After), int64(a.Revision),
+		a.Number, body, receive, first, a.Time, next, reason)
+}
+
+// Settle records that what a subscription was owed is acknowledged up to a
+// revision. What is owed beyond is due.
+func (o *Outcomes) Settle(subscription string, upTo track.Revision, now time.Time) {
+	o.rows.Queue(`DELETE FROM owed_push WHERE subscription_id = $1 AND revision <= $2`, subscription, int64(upTo))
+	const query = `
+		UPDATE owed_push SET after_revision = $2, attempt_count = 0, attempt_revision = 0, body = NULL, first_attempt_time = NULL,
+			next_attempt_time = $3, park_time = NULL, park_reason = ''
+		WHERE subscription_id = $1 AND after_revision < $2`
+	o.rows.Queue(query, subscription, int64(upTo), now)
+}
+
+// Drop records that a subscription is owed nothing any more.
+func (o *Outcomes) Drop(subscription string) {
+	o.rows.Queue(`DELETE FROM owed_push WHERE subscription_id = $1`, subscription)
+}
+
+// Park records that what a subscription is owed can't be delivered.
+func (o *Outcomes) Park(subscription, reason string, now time.Time) {
+	o.rows.Queue(`UPDATE owed_push SET park_time = $3, park_reason = $2, next_attempt_time = NULL WHERE subscription_id = $1`, subscription, reason, now)
+}
+
+// ParkAll parks what waits for its time at an endpoint.
+func (o *Outcomes) ParkAll(endpoint, reason string, now time.Time) {
+	o.rows.Queue(`UPDATE owed_push SET park_time = $3, park_reason = $2, next_attempt_time = NULL WHERE endpoint_id = $1 AND park_time IS NULL`, endpoint, reason, now)
+}
+
+// Hasten makes due what waits for its time at an endpoint: it has come back.
+func (o *Outcomes) Hasten(endpoint string, now time.Time) {
+	o.rows.Queue(`UPDATE owed_push SET next_attempt_time = $2 WHERE endpoint_id = $1 AND park_time IS NULL AND next_attempt_time > $2`, endpoint, now)
+}
+
+// Reopen makes due what was parked at an endpoint for a reason that is gone.
+func (o *Outcomes) Reopen(endpoint, reason string, now time.Time) {
+	const query = `
+		UPDATE owed_push SET park_time = NULL, park_reason = '', next_attempt_time = $3, attempt_count = 0, attempt_revision = 0, body = NULL, first_attempt_time = NULL
+		WHERE endpoint_id = $1 AND park_time IS NOT NULL AND park_reason = $2`
+	o.rows.Queue(query, endpoint, reason, now)
+}
+
+// CommitOutcomes writes outcomes in one transaction, unless the lease has passed
+// on. After an error it is not known whether it did: it may be called again,
+// and says so with again.
+func CommitOutcomes(ctx context.Context, pool *pgxpool.Pool, lease Lease, o *Outcomes, now time.Time, again bool) error {
+	err := InTx(ctx, pool, func(tx pgx.Tx) error {
+		if err := lease.Check(ctx, tx); err != nil {
+			return err
+		}
+		b := &pgx.Batch{}
+		insertAttempts(b, o.Attempts, again)
+		o.queueAcknowledged(b, now)
+		if len(o.Gone) > 0 {
+			b.Queue(`UPDATE endpoint SET state = 3, update_time = $2 WHERE id = ANY($1) AND state <> 3`, o.Gone, now)
+		}
+		b.QueuedQueries = append(b.QueuedQueries, o.rows.QueuedQueries...)
+		return tx.SendBatch(ctx, b).Close()
+	})
+	if err != nil {
+		return fmt.Errorf("commit %d attempts: %w", len(o.Attempts), err)
+	}
+	return nil
+}
+
+func (o *Outcomes) queueAcknowledged(b *pgx.Batch, now time.Time) {
+	if len(o.Acknowledged) == 0 {
+		return
+	}
+	subs, revisions := make([]string, 0, len(o.Acknowledged)), make([]int64, 0, len(o.Acknowledged))
+	for id, r := range o.Acknowledged {
+		subs, revisions = append(subs, id), append(revisions, int64(r))
+	}
+	const query = `
+		INSERT INTO acknowledged AS a (subscription_id, revision, acknowledge_time)
+		SELECT id, revision, $3 FROM unnest($1::text[], $2::bigint[]) AS x (id, revision)
+		ON CONFLICT (subscription_id) DO UPDATE SET revision = excluded.revision, acknowledge_time = excluded.acknowledge_time
+		WHERE a.revision < excluded.revision`
+	b.Queue(query, subs, revisions, now)
+}
