@@ -1,5 +1,3 @@
-//go:build promises
-
 package e2e
 
 import (
