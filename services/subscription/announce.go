@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/track"
@@ -35,13 +36,13 @@ func (w *worker) announce(ctx context.Context) error {
 		if late[m.Waybill] {
 			continue // the next sweep asks again
 		}
-		t := traces[m.Waybill]
-		if t == nil || t.Revision <= m.Pushed {
+		u := traces[m.Waybill]
+		if u == nil || u.trace.Revision <= m.Pushed {
 			// Nothing is known yet, or all of it was pushed as changes.
 			p.done = append(p.done, pg.Pushed{ID: m.ID})
 			continue
 		}
-		p.add(ctx, t, m)
+		p.add(u.ctx, u.trace, m) //nolint:contextcheck // below the trace of its change
 	}
 	if err = p.publish(ctx, true); err != nil {
 		return err
@@ -58,7 +59,7 @@ func (w *worker) announce(ctx context.Context) error {
 // present reads the newest traces of subscriptions' waybills. An unknown waybill
 // is absent; late ones are those for which an older trace was read than has
 // been matched.
-func (w *worker) present(ctx context.Context, matches []pg.Match) (traces map[track.Waybill]*track.Trace, late map[track.Waybill]bool, err error) {
+func (w *worker) present(ctx context.Context, matches []pg.Match) (traces map[track.Waybill]*update, late map[track.Waybill]bool, err error) {
 	wanted := make(map[track.Waybill]bool, len(matches))
 	subjects := make([]string, 0, len(matches))
 	waybills := make([]track.Waybill, 0, len(matches))
@@ -73,7 +74,7 @@ func (w *worker) present(ctx context.Context, matches []pg.Match) (traces map[tr
 	if err != nil {
 		return nil, nil, err
 	}
-	traces, late = make(map[track.Waybill]*track.Trace, len(found)), make(map[track.Waybill]bool)
+	traces, late = make(map[track.Waybill]*update, len(found)), make(map[track.Waybill]bool)
 	var missing []track.Waybill
 	for i, id := range waybills {
 		stored, ok := found[subjects[i]]
@@ -89,17 +90,18 @@ func (w *worker) present(ctx context.Context, matches []pg.Match) (traces map[tr
 	return traces, late, w.project(ctx, missing, traces)
 }
 
-func (w *worker) read(ctx context.Context, id track.Waybill, stored stream.Stored, traces map[track.Waybill]*track.Trace) {
+func (w *worker) read(ctx context.Context, id track.Waybill, stored stream.Stored, traces map[track.Waybill]*update) {
 	t, err := decode(stored.Data)
 	if err != nil {
 		w.unreadable(ctx, stored.Subject, stored.Seq, err)
 		return
 	}
-	traces[id] = t
+	// The push belongs to the trace of what was reported, as one of a change does.
+	traces[id] = &update{ctx: obs.Extract(ctx, stored.Header), trace: t}
 }
 
 // project adds waybills that left the stream, weeks after their last change.
-func (w *worker) project(ctx context.Context, missing []track.Waybill, traces map[track.Waybill]*track.Trace) error {
+func (w *worker) project(ctx context.Context, missing []track.Waybill, traces map[track.Waybill]*update) error {
 	if len(missing) == 0 {
 		return nil
 	}
@@ -113,7 +115,7 @@ func (w *worker) project(ctx context.Context, missing []track.Waybill, traces ma
 			w.unreadable(ctx, "projection of "+string(id.Carrier), 0, err)
 			continue
 		}
-		traces[id] = t
+		traces[id] = &update{ctx: ctx, trace: t}
 	}
 	return nil
 }
