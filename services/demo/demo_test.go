@@ -245,6 +245,9 @@ func TestSamples_ArePushesOnly(t *testing.T) {
 	if len(got) != 2 || got[0].source != kdniaoSource || got[1].source != kuaidi100Source || got[1].file != "b/kuaidi100.form.txt" {
 		t.Fatalf("got %+v", got)
 	}
+	if ids, err := SampleAccounts(dir); err != nil || !cmp.Equal(ids, []string{accounts.KdniaoID}) {
+		t.Errorf("accounts are %v, %v", ids, err)
+	}
 	want, err := expect(got, now)
 	if err != nil {
 		t.Fatal(err)

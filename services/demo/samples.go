@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -62,6 +63,24 @@ func samples(dir string) ([]sample, error) {
 		return nil, fmt.Errorf("read samples: %s has no form that Kdniao or Kuaidi100 pushed", dir)
 	}
 	return all, nil
+}
+
+// SampleAccounts are the Kdniao accounts that a folder's pushes name: they must
+// be known to Posthaste, with the demo's key, for the pushes to be taken in.
+func SampleAccounts(dir string) ([]string, error) {
+	all, err := samples(dir)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, one := range all {
+		var head struct{ EBusinessID string }
+		if one.source == kdniaoSource && json.Unmarshal(one.doc, &head) == nil && head.EBusinessID != "" {
+			ids = append(ids, head.EBusinessID)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
 }
 
 // readSample reads a file that is the form of a push about waybills.

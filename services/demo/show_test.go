@@ -34,6 +34,8 @@ type platform struct {
 	secret webhook.Secret
 	traces map[trace.ID]*track.Trace
 	subs   map[trace.ID]string
+
+	cancelled int
 }
 
 func (p *platform) CreateEndpoint(_ context.Context, n client.NewEndpoint) (client.Endpoint, error) {
@@ -51,10 +53,11 @@ func (p *platform) CreateSubscriptions(_ context.Context, ns []client.NewSubscri
 	return make([]client.SubscriptionResult, len(ns)), nil
 }
 
-func (p *platform) GetWaybill(_ context.Context, id trace.ID) (trace.Waybill, error) {
+func (p *platform) CancelSubscription(context.Context, string) (client.Subscription, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return trace.Waybill{ID: id, Revision: uint64(p.traces[id].Revision)}, nil
+	p.cancelled++
+	return client.Subscription{}, nil
 }
 
 // ServeHTTP takes what platforms push.
@@ -135,9 +138,13 @@ func (p *platform) run(t *testing.T, change func(*Config)) (string, error) {
 
 func TestShow_EndsWellWhenEveryCallbackCame(t *testing.T) {
 	t.Parallel()
-	out, err := new(platform).run(t, func(*Config) {})
+	p := new(platform)
+	out, err := p.run(t, func(*Config) {})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if p.cancelled != 5 {
+		t.Errorf("%d subscriptions are cancelled at the end", p.cancelled)
 	}
 	for _, want := range []string{"35 steps of 5 parcels", "silence", "丰巢智能柜取件", "东京", "+09:00", "退回", "■"} {
 		if !strings.Contains(out, want) {

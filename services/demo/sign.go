@@ -32,7 +32,9 @@ type post struct {
 // kdniao signs RequestData: the base64 of the lower-case hexadecimal MD5.
 func (a Accounts) kdniao(data []byte) post {
 	sign := base64.StdEncoding.EncodeToString([]byte(hexMD5(data, a.KdniaoKey)))
-	return post{"/v1/sources/kdniao", url.Values{"RequestData": {string(data)}, "RequestType": {"102"}, "DataSign": {sign}}}
+	return post{"/v1/sources/kdniao", url.Values{
+		"RequestData": {string(data)}, "RequestType": {"102"}, "EBusinessID": {a.KdniaoID}, "DataSign": {sign},
+	}}
 }
 
 // kuaidi100 signs param: the upper-case hexadecimal MD5.

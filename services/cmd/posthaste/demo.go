@@ -47,6 +47,15 @@ func (c *demoCmd) Run() error {
 		Kdniao:    map[string]app.Secret{accounts.KdniaoID: app.Secret(accounts.KdniaoKey)},
 		Kuaidi100: map[string]app.Secret{accounts.Kuaidi100Name: app.Secret(accounts.Kuaidi100Salt)},
 	}
+	if c.Samples != "" {
+		ids, err := demo.SampleAccounts(c.Samples)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			cfg.Sources.Kdniao[id] = app.Secret(accounts.KdniaoKey)
+		}
+	}
 	// The show's callback is on this machine.
 	cfg.Egress.Allow = append(slices.Clone(cfg.Egress.Allow), netip.MustParsePrefix("127.0.0.0/8"))
 	for _, listen := range []struct {
