@@ -1,8 +1,43 @@
 package app
 
-import "context"
+import (
+	"context"
+	"strconv"
+	"time"
+
+	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
+	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/query"
+)
+
+// projectBatch is how many traces are projected at once: many, since nobody
+// waits for them.
+const projectBatch = 2000
 
 // startQuery starts the service that answers what is known of waybills, pushes and attempts.
-func startQuery(context.Context, *Env) (func(context.Context) error, error) {
-	return nil, nil
+func startQuery(ctx context.Context, env *Env) (func(context.Context) error, error) {
+	store := pg.NewQuery(env.PG)
+	trackingv1.RegisterWaybillServiceServer(env.GRPC, query.New(query.Config{
+		Store: store,
+		Last: func(ctx context.Context, subjects []string) (map[string]stream.Stored, error) {
+			return stream.LastMessages(ctx, env.JetStream, stream.Trace, subjects)
+		},
+		Tail: func(ctx context.Context, subject string) (<-chan stream.Stored, func(), error) {
+			return stream.Tail(ctx, env.JetStream, stream.Trace, subject)
+		},
+		Log: env.Log, Now: time.Now,
+	}))
+	return env.eachShard("query", func(shard int, slots []subject.Slot) (func(context.Context) error, func(), error) {
+		c, err := stream.NewConsumer(ctx, env.JetStream, stream.ConsumerOptions{
+			Stream: stream.Trace, Durable: "query-project-" + strconv.Itoa(shard), Kind: "trace", Slots: slots, MaxBatch: projectBatch,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		return func(ctx context.Context) error {
+			return query.Project(ctx, query.ProjectorConfig{Trace: c, Store: store, Log: env.Log})
+		}, c.Stop, nil
+	})
 }

@@ -2,6 +2,7 @@ package pg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -10,6 +11,7 @@ import (
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/track"
+	"github.com/posthaste/posthaste/services/internal/wire"
 )
 
 // Traces reads the projected traces of waybills. A waybill that was never
@@ -36,8 +38,8 @@ func Traces(ctx context.Context, pool *pgxpool.Pool, waybills []track.Waybill) (
 			SELECT e.carrier_code, e.waybill_number, e.body
 			FROM unnest($1::text[], $2::text[]) AS k (carrier_code, waybill_number)
 			JOIN trace_event e USING (carrier_code, waybill_number)
-			ORDER BY e.carrier_code, e.waybill_number, e.place`
-		return each(ctx, tx, events, carriers, numbers, func(w track.Waybill, body []byte) error {
+			`
+		err = each(ctx, tx, events, carriers, numbers, func(w track.Waybill, body []byte) error {
 			u := found[w]
 			if u == nil {
 				return nil
@@ -46,6 +48,10 @@ func Traces(ctx context.Context, pool *pgxpool.Pool, waybills []track.Waybill) (
 			u.Events = append(u.Events, e)
 			return proto.Unmarshal(body, e)
 		})
+		for _, u := range found {
+			err = errors.Join(err, wire.Sort(u.GetEvents()))
+		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read %d projected traces: %w", len(waybills), err)
@@ -91,8 +97,7 @@ func Project(ctx context.Context, pool *pgxpool.Pool, updates []*trackingv1.Trac
 }
 
 // project queues one trace. Only events that changed since the revision that
-// is stored are written; places are written for all, since a late event moves
-// those behind it.
+// is stored are written.
 func project(b *pgx.Batch, u *trackingv1.TraceUpdate) error {
 	w := u.GetWaybill()
 	state, err := proto.Marshal(w)
@@ -100,15 +105,17 @@ func project(b *pgx.Batch, u *trackingv1.TraceUpdate) error {
 		return err
 	}
 	n := len(u.GetEvents())
-	ids, places, revisions, bodies := make([]string, n), make([]int32, n), make([]int64, n), make([][]byte, n)
+	ids, revisions, bodies := make([]string, n), make([]int64, n), make([][]byte, n)
 	for i, e := range u.GetEvents() {
 		if bodies[i], err = proto.Marshal(e); err != nil {
 			return err
 		}
-		ids[i], places[i], revisions[i] = e.GetId(), int32(i), int64(e.GetRevision())
+		ids[i], revisions[i] = e.GetId(), int64(e.GetRevision())
 	}
 	const query = `
-		WITH newer AS (
+		WITH stored AS (
+			SELECT revision FROM waybill WHERE carrier_code = $1 AND waybill_number = $2
+		), newer AS (
 			INSERT INTO waybill AS w (carrier_code, waybill_number, revision, status, sub_status, terminal, event_count, create_time, update_time, state)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 			ON CONFLICT (carrier_code, waybill_number) DO UPDATE SET
@@ -117,13 +124,13 @@ func project(b *pgx.Batch, u *trackingv1.TraceUpdate) error {
 			WHERE w.revision < excluded.revision
 			RETURNING carrier_code, waybill_number
 		)
-		INSERT INTO trace_event AS e (carrier_code, waybill_number, event_id, place, revision, body)
-		SELECT newer.carrier_code, newer.waybill_number, x.event_id, x.place, x.revision, x.body
-		FROM newer, unnest($11::text[], $12::integer[], $13::bigint[], $14::bytea[]) AS x (event_id, place, revision, body)
-		ON CONFLICT (carrier_code, waybill_number, event_id) DO UPDATE SET
-			place = excluded.place, revision = excluded.revision, body = excluded.body
-		WHERE e.revision < excluded.revision OR e.place <> excluded.place`
+		INSERT INTO trace_event AS e (carrier_code, waybill_number, event_id, revision, body)
+		SELECT newer.carrier_code, newer.waybill_number, x.event_id, x.revision, x.body
+		FROM newer, unnest($11::text[], $12::bigint[], $13::bytea[]) AS x (event_id, revision, body)
+		WHERE x.revision > coalesce((SELECT revision FROM stored), 0)
+		ON CONFLICT (carrier_code, waybill_number, event_id) DO UPDATE SET revision = excluded.revision, body = excluded.body
+		WHERE e.revision < excluded.revision`
 	b.Queue(query, w.GetCarrierCode(), w.GetWaybillNumber(), int64(w.GetRevision()), int16(w.GetStatus()), int16(w.GetSubStatus()), w.GetTerminal(),
-		w.GetEventCount(), w.GetCreateTime().AsTime(), w.GetUpdateTime().AsTime(), state, ids, places, revisions, bodies)
+		w.GetEventCount(), w.GetCreateTime().AsTime(), w.GetUpdateTime().AsTime(), state, ids, revisions, bodies)
 	return nil
 }

@@ -27,7 +27,7 @@ func Merge(old *Trace, r Report, now time.Time) (t *Trace, changed bool) {
 	events, added := addEvents(before, r.Events, t.Revision)
 	if added {
 		mark(events, t.Revision)
-		slices.SortFunc(events, func(a, b Event) int { return compare(&a, &b) })
+		slices.SortFunc(events, func(a, b Event) int { return Compare(&a, &b) })
 		t.Events = events
 		t.State = stateOf(events)
 	}
@@ -87,7 +87,7 @@ func mark(events []Event, revision Revision) {
 		return
 	}
 	for _, on := range acts {
-		slices.SortFunc(on, compare)
+		slices.SortFunc(on, Compare)
 	}
 	// by finds the first act of a kind upon an event that is in effect. Acts that
 	// withdraw each other in a circle are cut where the circle closes.

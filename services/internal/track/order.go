@@ -18,9 +18,9 @@ func place(e *Event) time.Time {
 	return at.Add(24*time.Hour - 1)
 }
 
-// compare is a strict total order of events with different ids: by moment, order
+// Compare is a strict total order of events with different ids: by moment, order
 // hint, status rank, and at last by id.
-func compare(a, b *Event) int {
+func Compare(a, b *Event) int {
 	if c := place(a).Compare(place(b)); c != 0 {
 		return c
 	}

@@ -161,8 +161,6 @@ CREATE TABLE trace_event (
     carrier_code   text NOT NULL,
     waybill_number text NOT NULL,
     event_id       text NOT NULL,
-    -- The event's place in the trace, from 0.
-    place          integer NOT NULL,
     revision       bigint NOT NULL,
     -- tracking.v1.TraceEvent, encoded: the whole event.
     body           bytea NOT NULL,
