@@ -17,7 +17,7 @@ func (s *Service) load(ctx context.Context, jobs []*job) []*job {
 	var ready, missing []*job
 	for _, j := range jobs {
 		if st, ok := s.states.GetIfPresent(j.waybill); ok {
-			j.before = st
+			j.before, j.remembered = st, true
 			ready = append(ready, j)
 			continue
 		}
@@ -69,7 +69,7 @@ func (s *Service) loadStream(ctx context.Context, jobs []*job) (found, absent []
 			s.handBack(ctx, []*job{j})
 			continue
 		}
-		j.before = state{trace: t, seq: m.Seq}
+		j.before, j.remembered = state{trace: t, seq: m.Seq}, false
 		s.states.Set(j.waybill, j.before)
 		found = append(found, j)
 	}
@@ -98,7 +98,7 @@ func (s *Service) loadHistory(ctx context.Context, jobs []*job) ([]*job, error) 
 		return nil, err
 	}
 	for _, j := range jobs {
-		j.before = state{}
+		j.before, j.remembered = state{}, false
 		if u := found[j.waybill]; u != nil {
 			if j.before.trace, err = wire.Trace(u); err != nil {
 				return nil, err

@@ -23,13 +23,7 @@ func (s *Service) mapRaw(ctx context.Context, m *stream.Received) (track.Report,
 	}
 	report, err := mapped(&raw)
 	if err != nil {
-		no := &pipelinev1.RejectedRaw{
-			Source: raw.GetSource(), Account: raw.GetAccount(), Body: raw.GetBody(), Reason: "unmappable", Description: err.Error(),
-			ReceiveTime: raw.GetReceiveTime(), RequestId: raw.GetRequestId(), Service: "normalizer",
-		}
-		if f, ok := errors.AsType[*carrier.FieldError](err); ok {
-			no.Field = f.Field
-		}
+		no := unusable(&raw, "unmappable", err)
 		s.cfg.Log.DebugContext(ctx, "a raw trace can't be used", obs.KeySource, raw.GetSource(), obs.KeyError, err)
 		return track.Report{}, no
 	}
@@ -70,4 +64,30 @@ func mapped(m *pipelinev1.RawTrace) (report track.Report, err error) {
 	// What is merged is what was taken in for.
 	report.Waybill = raw.Waybill
 	return report, nil
+}
+
+// unusable is what is kept of a raw trace that can't be used, and why.
+func unusable(raw *pipelinev1.RawTrace, reason string, err error) *pipelinev1.RejectedRaw {
+	no := &pipelinev1.RejectedRaw{
+		Source: raw.GetSource(), Account: raw.GetAccount(), Body: raw.GetBody(), Reason: reason, Description: err.Error(),
+		ReceiveTime: raw.GetReceiveTime(), RequestId: raw.GetRequestId(), Service: "normalizer",
+	}
+	if f, ok := errors.AsType[*carrier.FieldError](err); ok {
+		no.Field = f.Field
+	}
+	return no
+}
+
+// unmergeable is the rejection of a raw trace that was mapped and can't be
+// merged.
+func unmergeable(m *stream.Received, err error) rejection {
+	reason := "unmergeable"
+	if errors.Is(err, errTooLarge) {
+		reason = "too_large"
+	}
+	var raw pipelinev1.RawTrace
+	if bad := proto.Unmarshal(m.Data, &raw); bad != nil {
+		err = errors.Join(err, bad)
+	}
+	return rejection{raw: m, why: unusable(&raw, reason, err)}
 }

@@ -24,6 +24,7 @@ import (
 type (
 	consumer interface {
 		Next(ctx context.Context) ([]*stream.Received, error)
+		Lag(ctx context.Context) (stream.Lag, error)
 	}
 	publisher interface {
 		PublishAtomic(ctx context.Context, msgs []stream.Message) (uint64, error)
@@ -48,10 +49,12 @@ type Config struct {
 	History  history
 	// CacheSize is how many waybills' states are held in memory; 0 means 100,000.
 	CacheSize int
-	Log       *slog.Logger
-	Meter     metric.MeterProvider
-	Messaging obs.Messaging
-	Now       func() time.Time
+	// MaxMessage is the largest message the streams take; 0 means 1 MiB.
+	MaxMessage int
+	Log        *slog.Logger
+	Meter      metric.MeterProvider
+	Messaging  obs.Messaging
+	Now        func() time.Time
 }
 
 // Service normalizes one shard. It is one goroutine's.
@@ -69,7 +72,10 @@ type state struct {
 }
 
 const (
-	defaultCache = 100_000
+	defaultCache   = 100_000
+	defaultMessage = 1 << 20
+	// maxHeader is what the headers of a message may take of it.
+	maxHeader = 4 << 10
 	// maxBytes of one atomic batch.
 	maxBytes = 4 << 20
 	// handBack is how long raw traces wait that can't be worked on now.
@@ -83,10 +89,17 @@ const (
 	maxRounds = 20
 )
 
+// batchSizes are the most messages in one atomic batch, by the failures before:
+// what fails is parted from what doesn't.
+var batchSizes = [...]int{stream.MaxBatch, 250, 50, 10, 1}
+
 // New makes a service.
 func New(cfg Config) (*Service, error) {
 	if cfg.CacheSize == 0 {
 		cfg.CacheSize = defaultCache
+	}
+	if cfg.MaxMessage == 0 {
+		cfg.MaxMessage = defaultMessage
 	}
 	states, err := otter.New(&otter.Options[track.Waybill, state]{MaximumSize: cfg.CacheSize})
 	if err != nil {
@@ -101,6 +114,11 @@ func New(cfg Config) (*Service, error) {
 
 // Run works until the context ends. What it was at is finished or comes again.
 func (s *Service) Run(ctx context.Context) error {
+	forget, err := s.meters.watch(s.cfg.Consumer, s.cfg.Raw)
+	if err != nil {
+		return err
+	}
+	defer forget()
 	for {
 		batch, err := s.cfg.Raw.Next(ctx)
 		if err != nil {
@@ -114,16 +132,20 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) work(ctx context.Context, batch []*stream.Received) {
 	s.meters.batch.Record(ctx, int64(len(batch)))
 	jobs := s.gather(ctx, batch)
-	for round := range maxRounds {
+	for round, failures := 0, 0; round < maxRounds; round++ {
 		if jobs = s.load(ctx, jobs); len(jobs) == 0 {
 			return
 		}
-		jobs = s.publish(ctx, s.merge(ctx, jobs))
-		if len(jobs) == 0 {
+		changed, doubtful := s.merge(ctx, jobs)
+		again := s.publish(ctx, changed, batchSizes[min(failures, len(batchSizes)-1)])
+		if len(again) > 0 {
+			failures++
+			s.meters.stale.Add(ctx, int64(len(again)))
+			s.cfg.Log.DebugContext(ctx, "waybills are merged again", "waybills", len(again), "round", round+1)
+		}
+		if jobs = append(again, doubtful...); len(jobs) == 0 {
 			return
 		}
-		s.meters.stale.Add(ctx, int64(len(jobs)))
-		s.cfg.Log.DebugContext(ctx, "waybills are merged again", "waybills", len(jobs), "round", round+1)
 	}
 	s.handBack(ctx, jobs)
 }
@@ -135,7 +157,10 @@ type job struct {
 	reports []track.Report
 	raws    []*stream.Received
 	before  state
-	after   *track.Trace
+	// remembered says that before is from memory and may be old.
+	remembered bool
+	after      *track.Trace
+	data       []byte // after, encoded
 }
 
 // gather maps a batch and puts what it says of one waybill together, in order.
@@ -217,44 +242,95 @@ func (s *Service) handBack(ctx context.Context, jobs []*job) {
 	}
 }
 
-// merge ends the jobs that change nothing and returns the others.
-func (s *Service) merge(ctx context.Context, jobs []*job) []*job {
+// merge returns the jobs that change something. Those that don't are ended,
+// unless memory alone says so: it may be old, and what it holds for a repeat a
+// change. Those are doubtful; the stream has to say.
+func (s *Service) merge(ctx context.Context, jobs []*job) (changed, doubtful []*job) {
 	now := s.cfg.Now()
-	var changed []*job
 	for _, j := range jobs {
-		// One revision for all that a batch says of a waybill.
-		whole := track.Report{Waybill: j.waybill}
-		for _, r := range j.reports {
-			whole.Events, whole.Links = append(whole.Events, r.Events...), append(whole.Links, r.Links...)
-		}
-		t, ok := track.Merge(j.before.trace, whole, now)
-		if !ok {
-			s.meters.unchanged.Add(ctx, 1)
-			s.ack(ctx, j)
+		if err := s.advance(j, now, j.reports...); err != nil && !s.sift(ctx, j, now, err) {
 			continue
 		}
-		j.after = t
-		changed = append(changed, j)
+		switch {
+		case j.after != nil:
+			changed = append(changed, j)
+		case j.remembered:
+			s.states.Invalidate(j.waybill)
+			doubtful = append(doubtful, j)
+		default:
+			s.meters.unchanged.Add(ctx, 1)
+			s.ack(ctx, j)
+		}
 	}
-	return changed
+	return changed, doubtful
 }
 
-// publish publishes changed states in atomic batches, and acknowledges what led
-// to them. It returns the jobs to begin again.
-func (s *Service) publish(ctx context.Context, jobs []*job) (again []*job) {
+// errTooLarge says that a trace doesn't fit a message.
+var errTooLarge = errors.New("the trace would be larger than a message can be")
+
+// advance makes the next trace from reports, in one revision; nil when they
+// change nothing. An error says that it can't be made, now or later.
+func (s *Service) advance(j *job, now time.Time, reports ...track.Report) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the merge panicked: %v", p)
+		}
+	}()
+	j.after, j.data = nil, nil
+	whole := track.Report{Waybill: j.waybill}
+	for _, r := range reports {
+		whole.Events, whole.Links = append(whole.Events, r.Events...), append(whole.Links, r.Links...)
+	}
+	t, changed := track.Merge(j.before.trace, whole, now)
+	if !changed {
+		return nil
+	}
+	data, err := proto.Marshal(wire.TraceUpdate(t))
+	if err != nil {
+		return fmt.Errorf("encode trace: %w", err)
+	}
+	if len(data) > s.cfg.MaxMessage-maxHeader {
+		return errTooLarge
+	}
+	j.after, j.data = t, data
+	return nil
+}
+
+// sift rejects those raw traces of a job that can't be merged, and merges the
+// others. It reports whether any are left.
+func (s *Service) sift(ctx context.Context, j *job, now time.Time, why error) bool {
+	var reports []track.Report
+	var raws []*stream.Received
+	var bad []rejection
+	for i, r := range j.reports {
+		if err := s.advance(j, now, r); err != nil {
+			bad = append(bad, unmergeable(j.raws[i], err))
+			continue
+		}
+		// One that only together with those before doesn't fit goes too.
+		if err := s.advance(j, now, append(reports, r)...); err != nil {
+			bad = append(bad, unmergeable(j.raws[i], err))
+			continue
+		}
+		reports, raws = append(reports, r), append(raws, j.raws[i])
+	}
+	s.cfg.Log.WarnContext(ctx, "raw traces can't be merged", "raw_traces", len(bad), obs.KeyError, why)
+	s.reject(ctx, bad)
+	j.reports, j.raws = reports, raws
+	return len(reports) > 0 && s.advance(j, now, reports...) == nil
+}
+
+// publish publishes changed states in atomic batches of at most most messages,
+// and acknowledges what led to them. It returns the jobs to begin again.
+func (s *Service) publish(ctx context.Context, jobs []*job, most int) (again []*job) {
 	for len(jobs) > 0 {
 		var msgs []stream.Message
 		size, n := 0, 0
 		for _, j := range jobs {
-			m, err := s.message(ctx, j)
-			if err != nil { // can't be: what was mapped is valid text
-				s.cfg.Log.ErrorContext(ctx, "a trace can't be encoded", obs.KeyError, err)
-				m = stream.Message{}
-			}
-			if n == stream.MaxBatch || n > 0 && size+len(m.Data) > maxBytes {
+			if n == most || n > 0 && size+len(j.data) > maxBytes {
 				break
 			}
-			msgs, size, n = append(msgs, m), size+len(m.Data), n+1
+			msgs, size, n = append(msgs, s.message(ctx, j)), size+len(j.data), n+1
 		}
 		again = append(again, s.publishBatch(ctx, jobs[:n], msgs)...)
 		jobs = jobs[n:]
@@ -293,12 +369,8 @@ const (
 	traceDestination = "posthaste.v1.trace.{slot}.{carrier}.{waybill}"
 )
 
-func (s *Service) message(ctx context.Context, j *job) (stream.Message, error) {
-	data, err := proto.Marshal(wire.TraceUpdate(j.after))
-	if err != nil {
-		return stream.Message{}, err
-	}
-	m := stream.Message{Subject: j.subject, Header: make(map[string][]string, 4), Data: data, Expect: &j.before.seq}
+func (s *Service) message(ctx context.Context, j *job) stream.Message {
+	m := stream.Message{Subject: j.subject, Header: make(map[string][]string, 4), Data: j.data, Expect: &j.before.seq}
 	// Of several raw traces the newest leads on.
 	newest := j.raws[len(j.raws)-1]
 	ctx, work := s.cfg.Messaging.Process(ctx, newest.Header, rawDestination, s.cfg.Consumer)
@@ -306,7 +378,7 @@ func (s *Service) message(ctx context.Context, j *job) (stream.Message, error) {
 	obs.Inject(ctx, m.Header)
 	obs.End(send, nil)
 	obs.End(work, nil)
-	return m, nil
+	return m
 }
 
 func wait(ctx context.Context, d time.Duration) error {

@@ -14,13 +14,17 @@ import (
 	"github.com/posthaste/posthaste/services/normalizer"
 )
 
+// rawMaxAckPending is how many raw traces of a shard may wait for PostgreSQL
+// before those that needn't wait do.
+const rawMaxAckPending = 100_000
+
 // startNormalizer starts the service that makes canonical traces of what was taken in.
 func startNormalizer(ctx context.Context, env *Env) (func(context.Context) error, error) {
 	trace := stream.NewPublisher(env.JetStream, stream.Trace, stream.PublisherOptions{})
 	rejected := stream.NewPublisher(env.JetStream, stream.Rejected, stream.PublisherOptions{})
 	stop, err := env.eachShard("normalizer", func(shard int, slots []subject.Slot) (func(context.Context) error, func(), error) {
 		durable := "normalizer-raw-" + strconv.Itoa(shard)
-		raw, err := stream.NewConsumer(ctx, env.JetStream, stream.ConsumerOptions{Stream: stream.Raw, Durable: durable, Kind: "raw", Slots: slots})
+		raw, err := stream.NewConsumer(ctx, env.JetStream, stream.ConsumerOptions{Stream: stream.Raw, Durable: durable, Kind: "raw", Slots: slots, MaxAckPending: rawMaxAckPending})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -32,7 +36,8 @@ func startNormalizer(ctx context.Context, env *Env) (func(context.Context) error
 			History: func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
 				return pg.Traces(ctx, env.PG, waybills)
 			},
-			Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
+			MaxMessage: int(env.NATS.MaxPayload()),
+			Log:        env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
 		})
 		if err != nil {
 			raw.Stop()
