@@ -66,7 +66,7 @@ func (s *shard) ended(l *lane, it *item, began time.Time, res callback.Result) {
 	s.meters.attempt(s.owned, &a)
 	// What waited behind it goes the same way.
 	if len(q.waiting) > 0 {
-		if l.direct(it.sub) || l.open && !l.owed[it.sub] {
+		if l.direct(it.sub) {
 			l.ready = append(l.ready, it.sub)
 		} else {
 			s.spill(l, it.sub, q)
@@ -84,14 +84,13 @@ func (s *shard) acknowledged(l *lane, it *item) {
 		s.pending.done = append(s.pending.done, it.msg)
 	} else {
 		s.pending.outcomes.Settle(it.sub, it.revision, now)
-		s.change(l, it.sub)
+		s.change(l, it.sub, now)
 		if it.owed <= it.revision {
 			delete(l.owed, it.sub)
 		}
 		if it.owed < it.revision {
 			l.covered[it.sub] = it.revision
 		}
-		s.dueAt(l, now)
 	}
 	recovered := l.failures >= breaker || now.Before(l.blockedUntil)
 	l.failures, l.blockedUntil = 0, time.Time{}
@@ -100,7 +99,7 @@ func (s *shard) acknowledged(l *lane, it *item) {
 	}
 	if recovered {
 		s.pending.outcomes.Hasten(l.id, now)
-		s.dueAt(l, now)
+		s.change(l, it.sub, now)
 		s.cfg.Log.InfoContext(s.owned, "an endpoint has come back", obs.KeyEndpointID, l.id, obs.KeyTenant, it.tenant)
 	}
 }
@@ -127,15 +126,12 @@ func (s *shard) again(l *lane, it *item, a *pg.Attempt, res callback.Result) {
 			s.hold(l)
 		}
 	}
-	if more {
-		s.dueAt(l, next)
-	}
 }
 
 // retry keeps a push in its subscription's row.
 func (s *shard) retry(l *lane, it *item, a *pg.Attempt, reason string) {
 	s.pending.outcomes.Retry(a, int16(subject.EndpointSlot(l.id)), it.receive, it.first, it.body, reason)
-	s.change(l, it.sub)
+	s.change(l, it.sub, a.Next)
 	if l.open {
 		l.owed[it.sub] = true
 	}
@@ -149,6 +145,8 @@ func (s *shard) gone(l *lane, it *item, a *pg.Attempt) {
 	s.retry(l, it, a, reasonGone)
 	l.settings.state, l.settings.reason = pg.EndpointDisabled, reasonGone
 	s.pending.outcomes.Gone = append(s.pending.outcomes.Gone, l.id)
+	s.pending.gone = append(s.pending.gone, l)
+	l.gone = true
 	s.parkAll(l)
 	s.hold(l)
 	s.cfg.Log.WarnContext(s.owned, "an endpoint is gone; what it is owed is parked", obs.KeyEndpointID, l.id, obs.KeyTenant, it.tenant)

@@ -17,12 +17,14 @@ type batch struct {
 	done     []*stream.Received // acknowledged after the commit
 	changed  []change           // rows that it changes
 	park     map[*lane]bool     // lanes of which what waits is parked
+	gone     []*lane
 }
 
-// change is a row's subscription.
+// change is a change of a subscription's row.
 type change struct {
 	lane *lane
 	sub  string
+	due  time.Time // when the row is due after it; zero when there is none
 }
 
 func (b *batch) empty() bool {
@@ -36,11 +38,12 @@ func (b *batch) acknowledge(sub string, revision track.Revision) {
 	b.outcomes.Acknowledged[sub] = max(b.outcomes.Acknowledged[sub], revision)
 }
 
-// change notes that a row changes.
-func (s *shard) change(l *lane, sub string) {
+// change notes that a row changes, and that it is to be read at a time after
+// that is committed. A read before the commit would not see it.
+func (s *shard) change(l *lane, sub string, due time.Time) {
 	l.queue(sub).uncommitted++
 	l.touch(sub)
-	s.pending.changed = append(s.pending.changed, change{l, sub})
+	s.pending.changed = append(s.pending.changed, change{l, sub, due})
 }
 
 // flush hands what is pending to the committer, unless that is at work: then it
@@ -84,12 +87,20 @@ func (s *shard) commit(b *batch) {
 
 func (s *shard) committed(b *batch) {
 	s.committing = false
+	s.commits++
+	s.unacknowledged -= len(b.done)
+	for _, l := range b.gone {
+		l.gone, l.goneCommit = false, s.commits
+	}
 	for _, c := range b.changed {
 		if q := c.lane.queues[c.sub]; q != nil {
 			q.uncommitted--
 			c.lane.release(c.sub)
 		}
 		c.lane.touch(c.sub)
+		if !c.due.IsZero() {
+			s.dueAt(c.lane, c.due)
+		}
 	}
 }
 

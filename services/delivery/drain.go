@@ -63,10 +63,10 @@ func (s *shard) rowsRead(l *lane, d pg.DueOwed, items []*item, err error) {
 			skipped = true
 		case row.Ended:
 			s.pending.outcomes.Drop(row.SubscriptionID)
-			s.change(l, row.SubscriptionID)
+			s.change(l, row.SubscriptionID, now)
 		case it == nil:
 			s.pending.outcomes.Park(row.SubscriptionID, reasonTrace, now)
-			s.change(l, row.SubscriptionID)
+			s.change(l, row.SubscriptionID, now)
 			s.cfg.Log.ErrorContext(s.owned, "a push is parked: its waybill's trace is nowhere", obs.KeySubscriptionID, row.SubscriptionID)
 		default:
 			q := l.queue(it.sub)

@@ -13,6 +13,10 @@ import (
 const (
 	// maxWaiting pushes of one endpoint are in memory; more are held in rows.
 	maxWaiting = 512
+	// maxWaitingCrowded is maxWaiting when the shard as a whole has much in memory:
+	// many slow endpoints together must not use up what others need.
+	maxWaitingCrowded = 16
+	crowded           = 4000
 	// maxOwed subscriptions of an open lane are known to be owed something.
 	maxOwed = 1000
 	// maxDue rows are read at once.
@@ -66,7 +70,11 @@ type lane struct {
 	failures     int       // in a row
 	blockedUntil time.Time // nothing is tried before
 	nextDue      time.Time // when rows are to be read; zero for never
-	reading      bool
+	// gone says that the endpoint said so, and that isn't committed yet;
+	// goneCommit is the commit with which it was.
+	gone       bool
+	goneCommit uint64
+	reading    bool
 	touched      map[string]bool // subscriptions that changed since the read began
 }
 
@@ -99,9 +107,7 @@ func (l *lane) touch(sub string) {
 
 // direct says whether a push of the subscription may go to the endpoint without
 // a row.
-func (l *lane) direct(sub string) bool {
-	return l.open && !l.owed[sub] && l.waiting < maxWaiting
-}
+func (l *lane) direct(sub string) bool { return l.open && !l.owed[sub] }
 
 // settings are what an endpoint's owner says of it.
 type settings struct {

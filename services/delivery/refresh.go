@@ -28,6 +28,7 @@ func (s *shard) refresh() {
 		ids = append(ids, id)
 	}
 	since := s.cfg.Now().Add(-cancelWindow)
+	commits := s.commits
 	s.running.Go(func() {
 		found, err := s.cfg.Store.Endpoints(s.owned, ids)
 		var cancelled []string
@@ -40,12 +41,12 @@ func (s *shard) refresh() {
 				s.cfg.Log.WarnContext(s.owned, "settings of endpoints can't be read; those before stay in effect", obs.KeyError, err)
 				return
 			}
-			s.refreshed(ids, found, cancelled)
+			s.refreshed(ids, found, cancelled, commits)
 		})
 	})
 }
 
-func (s *shard) refreshed(ids []string, found map[string]pg.Endpoint, cancelled []string) {
+func (s *shard) refreshed(ids []string, found map[string]pg.Endpoint, cancelled []string, commits uint64) {
 	now := s.cfg.Now()
 	for sub, at := range s.cancelled {
 		if now.Sub(at) > cancelMemory {
@@ -56,8 +57,11 @@ func (s *shard) refreshed(ids []string, found map[string]pg.Endpoint, cancelled 
 		s.cancelled[sub] = now
 	}
 	for _, id := range ids {
-		e, ok := found[id]
-		s.apply(s.lanes[id], settingsOf(e, ok))
+		// What was read before an endpoint's being gone was committed says otherwise.
+		if l := s.lanes[id]; !l.gone && l.goneCommit <= commits {
+			e, ok := found[id]
+			s.apply(l, settingsOf(e, ok))
+		}
 	}
 }
 
@@ -77,7 +81,7 @@ func (s *shard) apply(l *lane, now settings) {
 		if before.state == pg.EndpointDisabled {
 			s.pending.outcomes.Reopen(l.id, before.reason, s.cfg.Now())
 		}
-		s.dueAt(l, s.cfg.Now())
+		s.change(l, "", s.cfg.Now()) // of several rows
 	case pg.EndpointDisabled:
 		s.parkAll(l)
 		s.hold(l)

@@ -37,6 +37,7 @@ type (
 	}
 	consumer interface {
 		TakeOver(ctx context.Context) (uint64, error)
+		Lag(ctx context.Context) (stream.Lag, error)
 		Next(ctx context.Context) ([]*stream.Received, error)
 		Stop()
 	}
@@ -78,6 +79,8 @@ const (
 	trimInterval    = 5 * time.Second
 	keepInterval    = time.Hour
 	retryPause      = 500 * time.Millisecond
+	// maxUnacknowledged messages of a shard are handed out at once.
+	maxUnacknowledged = 20_000
 )
 
 // Service delivers.
@@ -138,7 +141,7 @@ func (s *Service) runShard(ctx context.Context, index int, durable string) error
 			Stream: stream.Push, Durable: durable, Kind: "push", Slots: slots,
 			// What is in a lane is worked on for as long as it takes; after a crash the
 			// next owner resets the consumer and needn't wait for this.
-			AckWait: time.Hour,
+			AckWait: time.Hour, MaxAckPending: maxUnacknowledged,
 		})
 		if err != nil {
 			return err

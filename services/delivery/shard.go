@@ -3,6 +3,7 @@ package delivery
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -32,6 +33,12 @@ type shard struct {
 	cancelled map[string]time.Time
 	inFlight  int
 	attempts  uint64 // made, for their ids
+	commits   uint64 // done
+	// unacknowledged messages were taken from the stream.
+	unacknowledged int
+	// sequence is the consumer's, of the message taken last.
+	sequence uint64
+	astray   uint64 // sequence when messages were seen to be astray; 0 for never
 	stopping  bool
 	failed    error
 
@@ -76,6 +83,7 @@ func (s *shard) run(ctx context.Context, c consumer) error {
 	defer stop()
 	batches := make(chan []*stream.Received)
 	s.running.Go(func() { s.fetch(fetching, c, batches) })
+	s.running.Go(func() { s.look(fetching, c) })
 	return s.loop(ctx, batches)
 }
 
@@ -95,6 +103,33 @@ func (s *shard) fetch(ctx context.Context, c consumer, batches chan<- []*stream.
 		}
 	}
 }
+
+const lookInterval = 5 * time.Second
+
+// look looks now and then whether messages got lost on their way to us: handed
+// out by the server, and not here. A lost one in the middle is seen by its
+// sequence, the last ones only so.
+func (s *shard) look(ctx context.Context, c consumer) {
+	for wait(ctx, lookInterval) == nil {
+		lag, err := c.Lag(ctx)
+		if err != nil {
+			continue // the stream is away; its own alarms say so
+		}
+		s.send(func() {
+			switch {
+			case lag.AckPending == 0 || s.unacknowledged > 0 || s.stopping:
+				s.astray = 0
+			case s.astray == s.sequence+1:
+				s.failed = errAstray
+			default:
+				s.astray = s.sequence + 1 // not 0
+			}
+		})
+	}
+}
+
+// errAstray makes the shard begin anew, with a reset consumer.
+var errAstray = errors.New("messages of the stream got lost on their way")
 
 func (s *shard) loop(ctx context.Context, batches <-chan []*stream.Received) error {
 	timer := time.NewTimer(time.Hour)
@@ -142,6 +177,12 @@ func (s *shard) take(ctx context.Context, batch []*stream.Received) error {
 	var endpoints, doubtful []string
 	of := make([]string, 0, len(batch))
 	for _, m := range batch {
+		// What is lost here comes again after what followed it: out of order.
+		if m.ConsumerSeq != s.sequence+1 {
+			return errAstray
+		}
+		s.sequence = m.ConsumerSeq
+		s.unacknowledged++
 		var o pipelinev1.PushOrder
 		if err := proto.Unmarshal(m.Data, &o); err != nil || o.GetSubscriptionId() == "" || o.GetEndpointId() == "" || o.GetRevision() <= o.GetAfterRevision() {
 			// Nobody writes such a message; kept, it would come for ever. The level of
@@ -247,20 +288,25 @@ func (s *shard) add(l *lane, it *item) {
 	case q.inFlight || len(q.waiting) > 0:
 		q.waiting = append(q.waiting, it)
 		l.waiting++
-		if l.open && l.waiting >= maxWaiting {
+		if s.full(l) {
 			s.hold(l)
 		}
-	case l.direct(it.sub):
+	case l.direct(it.sub) && !s.full(l):
 		q.waiting = append(q.waiting, it)
 		l.waiting++
 		l.ready = append(l.ready, it.sub)
 		s.pump(l)
 	default:
-		if l.open && l.waiting >= maxWaiting {
+		if s.full(l) {
 			s.hold(l)
 		}
 		s.owe(l, it)
 	}
+}
+
+// full says whether an open lane has more in memory than it may.
+func (s *shard) full(l *lane) bool {
+	return l.open && (l.waiting >= maxWaiting || s.unacknowledged > crowded && l.waiting >= maxWaitingCrowded)
 }
 
 // owe makes a row of a push, or adds it to its subscription's row.
@@ -274,11 +320,10 @@ func (s *shard) owe(l *lane, it *item) {
 	if l.settings.state == pg.EndpointDisabled {
 		s.parkAll(l)
 	}
-	s.change(l, it.sub)
+	s.change(l, it.sub, now)
 	if it.msg != nil {
 		s.pending.done = append(s.pending.done, it.msg)
 	}
-	s.dueAt(l, now)
 	s.meters.owed.Add(s.owned, 1)
 }
 
@@ -348,7 +393,7 @@ func (s *shard) drop(l *lane, it *item) {
 		return
 	}
 	s.pending.outcomes.Drop(it.sub)
-	s.change(l, it.sub)
+	s.change(l, it.sub, time.Time{})
 	delete(l.owed, it.sub)
 }
 

@@ -24,6 +24,9 @@ func startQuery(ctx context.Context, env *Env) (func(context.Context) error, err
 		Last: func(ctx context.Context, subjects []string) (map[string]stream.Stored, error) {
 			return stream.LastMessages(ctx, env.JetStream, stream.Trace, subjects)
 		},
+		Present: func(ctx context.Context, subject string) (stream.Stored, error) {
+			return stream.LastMessage(ctx, env.JetStream, stream.Trace, subject)
+		},
 		Tail: func(ctx context.Context, subject string) (<-chan stream.Stored, func(), error) {
 			return stream.Tail(ctx, env.JetStream, stream.Trace, subject)
 		},
@@ -36,8 +39,13 @@ func startQuery(ctx context.Context, env *Env) (func(context.Context) error, err
 		if err != nil {
 			return nil, nil, err
 		}
-		return func(ctx context.Context) error {
-			return query.Project(ctx, query.ProjectorConfig{Trace: c, Store: store, Log: env.Log})
-		}, c.Stop, nil
+		p, err := query.NewProjector(query.ProjectorConfig{
+			Trace: c, Store: store, Shard: shard, Log: env.Log, Meter: env.Telemetry.Meter, Now: time.Now,
+		})
+		if err != nil {
+			c.Stop()
+			return nil, nil, err
+		}
+		return p.Run, c.Stop, nil
 	})
 }
