@@ -75,7 +75,7 @@ type lane struct {
 	gone       bool
 	goneCommit uint64
 	reading    bool
-	touched      map[string]bool // subscriptions that changed since the read began
+	touched    map[string]bool // subscriptions that changed since the read began
 }
 
 func newLane(id string, open bool) *lane {

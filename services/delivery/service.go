@@ -147,7 +147,7 @@ func (s *Service) runShard(ctx context.Context, index int, durable string) error
 			return err
 		}
 		defer c.Stop()
-		return newShard(s, durable, slots, l, owned).run(ctx, c)
+		return newShard(owned, s, durable, slots, l).run(ctx, c)
 	})
 }
 

@@ -39,8 +39,8 @@ type shard struct {
 	// sequence is the consumer's, of the message taken last.
 	sequence uint64
 	astray   uint64 // sequence when messages were seen to be astray; 0 for never
-	stopping  bool
-	failed    error
+	stopping bool
+	failed   error
 
 	pending    *batch
 	committing bool
@@ -50,7 +50,7 @@ type shard struct {
 	running sync.WaitGroup
 }
 
-func newShard(s *Service, durable string, slots []subject.Slot, l pg.Lease, owned context.Context) *shard {
+func newShard(owned context.Context, s *Service, durable string, slots []subject.Slot, l pg.Lease) *shard {
 	return &shard{
 		Service: s, durable: durable, slots: slots, lease: l, owned: owned,
 		lanes: map[string]*lane{}, cancelled: map[string]time.Time{}, pending: &batch{}, events: make(chan func(), 1024),
@@ -160,7 +160,7 @@ func (s *shard) loop(ctx context.Context, batches <-chan []*stream.Received) err
 		case <-timer.C:
 			s.due()
 		case <-refresh.C:
-			s.refresh()
+			s.refresh() //nolint:contextcheck // what it begins ends with the lease
 		case <-stop:
 			s.stopping, stop, batches = true, nil, nil
 		case <-s.owned.Done():

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -48,12 +47,12 @@ var deployments = map[string]func(*testing.T) *deployment{
 }
 
 // onEach runs a test of a promise against every deployment.
-func onEach(t *testing.T, test func(t *testing.T, d *deployment)) {
+func onEach(t *testing.T, test func(d *deployment)) {
 	t.Helper()
 	for name, start := range deployments {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, start(t))
+			test(start(t))
 		})
 	}
 }
@@ -153,7 +152,7 @@ func (d *deployment) Kill() {
 		_ = p.cmd.Process.Kill()
 	}
 	for _, p := range d.processes {
-		p.wait()
+		_ = p.wait() // killed
 	}
 }
 
@@ -197,10 +196,12 @@ var addresses = regexp.MustCompile(`msg=ready .*http="?([^" ]*)"? grpc="?([^" ]*
 
 // start runs the program and waits for its word that it is ready.
 func (p *process) start(t *testing.T) {
+	t.Helper()
 	args := append([]string{
 		"--http-listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--egress-allow=127.0.0.0/8",
 		"--kdniao=" + kdniaoAccount + "=" + kdniaoKey, "--kuaidi100=" + kuaidiAccount + "=" + kuaidiSalt, "--trace-ratio=0",
 	}, p.args...)
+	//nolint:noctx // it is stopped by the test, in several ways
 	p.cmd = exec.Command(os.Args[0], args...)
 	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "POSTHASTE_") }), programEnv+"="+p.program)
 	stderr, err := p.cmd.StderrPipe()
@@ -260,6 +261,7 @@ func (p *process) log() string {
 // end stops the program at the end of the test, and shows what it said if the
 // test failed.
 func (p *process) end(t *testing.T) {
+	t.Helper()
 	if p.ended == nil {
 		return
 	}
@@ -272,6 +274,6 @@ func (p *process) end(t *testing.T) {
 		<-p.ended
 	}
 	if t.Failed() {
-		t.Log(fmt.Sprintf("%s said:\n%s", p.program, p.log()))
+		t.Logf("%s said:\n%s", p.program, p.log())
 	}
 }

@@ -76,7 +76,8 @@ func (d *deployment) post(path string, form url.Values) (int, map[string]any) {
 // A source's push in its own form becomes a signed callback.
 func TestSources_PushBecomesASignedCallback(t *testing.T) {
 	t.Parallel()
-	onEach(t, func(t *testing.T, d *deployment) {
+	onEach(t, func(d *deployment) {
+		t := d.t
 		c := d.callback(client.NewEndpoint{})
 		d.subscribe(c, "SF1000000000001", "SF1000000000002", "SF1000000000003")
 
@@ -115,7 +116,8 @@ func TestSources_PushBecomesASignedCallback(t *testing.T) {
 // Two sources that tell of one waybill make one trace.
 func TestSources_OneWaybillIsOneTrace(t *testing.T) {
 	t.Parallel()
-	onEach(t, func(t *testing.T, d *deployment) {
+	onEach(t, func(d *deployment) {
+		t := d.t
 		d.post("/v1/sources/kdniao", kdniaoForm(kdniaoPush("SF2000000000001"), kdniaoKey))
 		if _, err := d.settled("SF2000000000001", 2); err != nil {
 			t.Fatal(err)
@@ -134,7 +136,8 @@ func TestSources_OneWaybillIsOneTrace(t *testing.T) {
 // One trace leads from the report to the callback.
 func TestTrace_LeadsFromTheReportToTheCallback(t *testing.T) {
 	t.Parallel()
-	onEach(t, func(t *testing.T, d *deployment) {
+	onEach(t, func(d *deployment) {
+		t := d.t
 		c := d.callback(client.NewEndpoint{})
 		d.subscribe(c, "SFTRACE1")
 		const id = "0af7651916cd43dd8448eb211c80319c"
