@@ -1,89 +1,233 @@
 package query
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/protobuf/proto"
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 )
 
 const (
-	// linger gathers larger batches: nobody waits for a projection.
-	linger     = 50 * time.Millisecond
-	retryPause = time.Second
+	// fullBatch is when more is probably waiting.
+	fullBatch = 500
+	// defaultLinger lets changes gather, since nobody waits for the projection
+	// and a transaction is dear.
+	defaultLinger = 50 * time.Millisecond
+	// defaultRetry is between tries while PostgreSQL is away.
+	defaultRetry = time.Second
+	// setAside is how long a change waits that can't be projected by itself: until
+	// somebody has mended what is wrong.
+	setAside = time.Minute
 )
 
-// ProjectorConfig is what a projector needs.
-type ProjectorConfig struct {
-	Trace interface {
+type (
+	// consumer is what the projector needs of TRACE.
+	consumer interface {
 		Next(ctx context.Context) ([]*stream.Received, error)
 	}
-	Store interface {
+	// projection is written to with each waybill at most once. An older trace than
+	// is there changes nothing.
+	projection interface {
 		Project(ctx context.Context, updates []*trackingv1.TraceUpdate) error
 	}
-	Log *slog.Logger
+)
+
+// ProjectorConfig is what the projector of one shard needs.
+type ProjectorConfig struct {
+	Trace  consumer // of the shard's slots
+	Store  projection
+	Shard  int
+	Linger time.Duration // 0 means 50 ms
+	Retry  time.Duration // 0 means 1 s
+	Log    *slog.Logger
+	Meter  metric.MeterProvider
+	Now    func() time.Time
 }
 
-// Project copies a shard of TRACE to PostgreSQL until the context ends. What it
-// was at comes again and changes nothing then.
-func Project(ctx context.Context, cfg ProjectorConfig) error {
+// Projector keeps the projection of one shard up to date. Several may work on the
+// same shard: writing is idempotent, whatever the order.
+type Projector struct {
+	cfg    ProjectorConfig
+	meter  metric.Meter
+	meters meters
+	// oldest is when the oldest change that is being projected was stored, in
+	// nanoseconds since 1970; 0 when none is.
+	oldest atomic.Int64
+}
+
+// NewProjector makes a projector.
+func NewProjector(cfg ProjectorConfig) (*Projector, error) {
+	if cfg.Linger == 0 {
+		cfg.Linger = defaultLinger
+	}
+	if cfg.Retry == 0 {
+		cfg.Retry = defaultRetry
+	}
+	p := &Projector{cfg: cfg, meter: cfg.Meter.Meter(scope)}
+	var err error
+	if p.meters, err = newMeters(p.meter); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Run projects until the context ends. What is in progress then comes again.
+func (p *Projector) Run(ctx context.Context) error {
+	shard := metric.WithAttributes(attribute.Int("shard", p.cfg.Shard))
+	watched, err := p.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveFloat64(p.meters.lag, p.lag().Seconds(), shard)
+		return nil
+	}, p.meters.lag)
+	if err != nil {
+		return fmt.Errorf("observe the projection's lag: %w", err)
+	}
+	defer func() { _ = watched.Unregister() }()
 	for {
-		if err := wait(ctx, linger); err != nil {
-			return err
-		}
-		batch, err := cfg.Trace.Next(ctx)
+		batch, err := p.cfg.Trace.Next(ctx)
 		if err != nil {
 			return err
 		}
-		updates := newest(ctx, cfg.Log, batch)
-		for {
-			err := cfg.Store.Project(ctx, updates)
-			if err == nil {
-				break
-			}
-			cfg.Log.WarnContext(ctx, "traces can't be projected; they are tried again", "traces", len(updates), obs.KeyError, err)
-			if err := wait(ctx, retryPause); err != nil {
-				return err
-			}
+		p.oldest.Store(batch[0].Time.UnixNano())
+		if err := p.work(ctx, batch); err != nil {
+			return err
 		}
-		var errs error
-		for _, m := range batch {
-			errs = errors.Join(errs, m.Ack())
+		if len(batch) >= fullBatch {
+			continue
 		}
-		if errs != nil {
-			cfg.Log.WarnContext(ctx, "projected traces will come again", obs.KeyError, errs)
+		p.oldest.Store(0)
+		if err := wait(ctx, p.cfg.Linger); err != nil {
+			return err
 		}
 	}
 }
 
-// newest decodes the newest update of each waybill in a batch.
-func newest(ctx context.Context, log *slog.Logger, batch []*stream.Received) []*trackingv1.TraceUpdate {
-	last := make(map[string]int, len(batch))
-	for i, m := range batch {
-		last[m.Subject] = i
+func (p *Projector) lag() time.Duration {
+	oldest := p.oldest.Load()
+	if oldest == 0 {
+		return 0
 	}
-	updates := make([]*trackingv1.TraceUpdate, 0, len(last))
-	for i, m := range batch {
-		if last[m.Subject] != i {
-			continue
-		}
+	return max(p.cfg.Now().Sub(time.Unix(0, oldest)), 0)
+}
+
+// change is what a batch says of one waybill: the newest trace, and all messages
+// that it covers.
+type change struct {
+	update *trackingv1.TraceUpdate
+	msgs   []*stream.Received
+}
+
+// work ends every message of a batch, or returns the context's error.
+func (p *Projector) work(ctx context.Context, batch []*stream.Received) error {
+	return p.project(ctx, p.gather(ctx, batch))
+}
+
+// gather puts together what a batch says of one waybill. Changes come out in the
+// order of waybills: those who write the same rows at once then wait for each
+// other and not in a circle.
+func (p *Projector) gather(ctx context.Context, batch []*stream.Received) []*change {
+	of := make(map[string]*change, len(batch))
+	changes := make([]*change, 0, len(batch))
+	for _, m := range batch {
 		u := &trackingv1.TraceUpdate{}
 		if err := proto.Unmarshal(m.Data, u); err != nil {
-			log.ErrorContext(ctx, "a trace can't be read and is not projected", "sequence", m.Seq, obs.KeyError, err)
+			p.refuse(ctx, err, m)
 			continue
 		}
-		updates = append(updates, u)
+		c := of[m.Subject]
+		if c == nil {
+			c = &change{update: u}
+			of[m.Subject] = c
+			changes = append(changes, c)
+		}
+		if u.GetWaybill().GetRevision() > c.update.GetWaybill().GetRevision() {
+			c.update = u
+		}
+		c.msgs = append(c.msgs, m)
 	}
-	return updates
+	slices.SortFunc(changes, func(a, b *change) int {
+		x, y := a.update.GetWaybill(), b.update.GetWaybill()
+		return cmp.Or(cmp.Compare(x.GetCarrierCode(), y.GetCarrierCode()), cmp.Compare(x.GetWaybillNumber(), y.GetWaybillNumber()))
+	})
+	return changes
 }
 
-// wait returns an error only when the context ends.
+// project writes changes and acknowledges them. While PostgreSQL is away it
+// waits. When PostgreSQL refuses, the half without the fault must not suffer.
+func (p *Projector) project(ctx context.Context, changes []*change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	updates := make([]*trackingv1.TraceUpdate, len(changes))
+	for i, c := range changes {
+		updates[i] = c.update
+	}
+	err := p.persist(ctx, updates)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil:
+		p.meters.projected.Add(ctx, int64(len(changes)))
+		for _, c := range changes {
+			for _, m := range c.msgs {
+				p.end(ctx, m.Ack())
+			}
+		}
+		return nil
+	case len(changes) == 1:
+		p.refuse(ctx, err, changes[0].msgs...)
+		return nil
+	}
+	half := len(changes) / 2
+	if err := p.project(ctx, changes[:half]); err != nil {
+		return err
+	}
+	return p.project(ctx, changes[half:])
+}
+
+// persist tries until PostgreSQL takes it or refuses, or the context ends.
+func (p *Projector) persist(ctx context.Context, updates []*trackingv1.TraceUpdate) error {
+	for {
+		err := p.cfg.Store.Project(ctx, updates)
+		if err == nil || !pg.IsTransient(err) || ctx.Err() != nil {
+			return err
+		}
+		p.meters.failures.Add(ctx, 1)
+		p.cfg.Log.WarnContext(ctx, "the projection waits for PostgreSQL", "shard", p.cfg.Shard, "waybills", len(updates), obs.KeyError, err)
+		if err := wait(ctx, p.cfg.Retry); err != nil {
+			return err
+		}
+	}
+}
+
+// refuse sets messages of one waybill aside.
+func (p *Projector) refuse(ctx context.Context, why error, msgs ...*stream.Received) {
+	p.meters.refused.Add(ctx, 1)
+	p.cfg.Log.ErrorContext(ctx, "a change can't be projected; it is tried again later", "sequence", msgs[0].Seq, obs.KeyError, why)
+	for _, m := range msgs {
+		p.end(ctx, m.Nak(setAside))
+	}
+}
+
+// end looks at the error of an acknowledgement: the message comes again, and
+// changes nothing.
+func (p *Projector) end(ctx context.Context, err error) {
+	if err != nil {
+		p.cfg.Log.WarnContext(ctx, "a change will come again", obs.KeyError, err)
+	}
+}
+
 func wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -30,6 +31,32 @@ func parent(name string) (pg.Of, error) {
 	return pg.Of{Waybill: w}, err
 }
 
+// checkParent tells a subscription that doesn't exist from one that has no
+// history. A waybill can be subscribed before anything is known of it, so it has
+// no such check.
+func (w *Waybills) checkParent(ctx context.Context, of pg.Of, name string) error {
+	if of.ID == "" {
+		return nil
+	}
+	known, err := w.cfg.Store.KnowsSubscription(ctx, of.TenantID, of.ID)
+	if err != nil {
+		return w.unavailable(ctx, err)
+	}
+	if !known {
+		return rpc.NotFound(name)
+	}
+	return nil
+}
+
+// maxMicros is in the year 9999, the last that PostgreSQL is asked about.
+const maxMicros = 253_370_764_800_000_000
+
+// storable says that PostgreSQL can compare with it.
+func storable(s string) bool {
+	const longest = 200
+	return len(s) <= longest && utf8.ValidString(s) && !strings.ContainsRune(s, 0)
+}
+
 // ListPushes returns the pushes of a waybill or a subscription, newest first.
 func (w *Waybills) ListPushes(ctx context.Context, req *trackingv1.ListPushesRequest) (*trackingv1.ListPushesResponse, error) {
 	of, err := parent(req.GetParent())
@@ -48,7 +75,7 @@ func (w *Waybills) ListPushes(ctx context.Context, req *trackingv1.ListPushesReq
 	var key *pg.PushKey
 	if token != nil {
 		revision, err := strconv.ParseInt(token[0], 10, 64)
-		if err != nil {
+		if err != nil || revision < 1 || !storable(token[1]) {
 			return nil, rpc.Invalid("page_token", "is damaged").WithReason(rpc.ReasonPageTokenInvalid)
 		}
 		key = &pg.PushKey{Revision: track.Revision(revision), SubscriptionID: token[1]}
@@ -56,6 +83,9 @@ func (w *Waybills) ListPushes(ctx context.Context, req *trackingv1.ListPushesReq
 	list, err := w.cfg.Store.Pushes(ctx, of, key, size+1)
 	if err != nil {
 		return nil, w.unavailable(ctx, err)
+	}
+	if len(list) == 0 {
+		return &trackingv1.ListPushesResponse{}, w.checkParent(ctx, of, req.GetParent())
 	}
 	resp := &trackingv1.ListPushesResponse{}
 	if len(list) > size {
@@ -97,6 +127,9 @@ func (w *Waybills) ListAttempts(ctx context.Context, req *trackingv1.ListAttempt
 	if err != nil {
 		return nil, err
 	}
+	if !storable(req.GetPushId()) {
+		return nil, rpc.Invalid("push_id", "can't be a push's")
+	}
 	filter := rpc.FilterHash("ListAttempts", req.GetParent(), req.GetPushId())
 	token, err := rpc.DecodePageToken(req.GetPageToken(), filter, 2)
 	if err != nil {
@@ -105,7 +138,7 @@ func (w *Waybills) ListAttempts(ctx context.Context, req *trackingv1.ListAttempt
 	var key *pg.AttemptKey
 	if token != nil {
 		micros, err := strconv.ParseInt(token[0], 10, 64)
-		if err != nil {
+		if err != nil || micros < 0 || micros > maxMicros || !storable(token[1]) {
 			return nil, rpc.Invalid("page_token", "is damaged").WithReason(rpc.ReasonPageTokenInvalid)
 		}
 		key = &pg.AttemptKey{Time: time.UnixMicro(micros), ID: token[1]}
@@ -113,6 +146,9 @@ func (w *Waybills) ListAttempts(ctx context.Context, req *trackingv1.ListAttempt
 	list, err := w.cfg.Store.Attempts(ctx, of, req.GetPushId(), key, size+1)
 	if err != nil {
 		return nil, w.unavailable(ctx, err)
+	}
+	if len(list) == 0 {
+		return &trackingv1.ListAttemptsResponse{}, w.checkParent(ctx, of, req.GetParent())
 	}
 	resp := &trackingv1.ListAttemptsResponse{}
 	if len(list) > size {

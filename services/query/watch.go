@@ -1,6 +1,9 @@
 package query
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"google.golang.org/grpc"
@@ -11,10 +14,34 @@ import (
 	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/rpc"
+	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/track"
 )
 
-// WatchWaybill streams a waybill's changes from a revision on. A watcher that is
+// present reads a waybill's trace, nil when nothing was ever reported. Unlike the
+// other calls it never reads an older one than there is: the caller may have the
+// newest already, and would be told that it is ahead.
+func (w *Waybills) present(ctx context.Context, id track.Waybill) (*trackingv1.TraceUpdate, error) {
+	m, err := w.cfg.Present(ctx, subject.Trace(string(id.Carrier), string(id.Number)))
+	if err == nil {
+		u := &trackingv1.TraceUpdate{}
+		if err := proto.Unmarshal(m.Data, u); err != nil {
+			return nil, fmt.Errorf("read the trace at sequence %d: %w", m.Seq, err)
+		}
+		return u, nil
+	}
+	if !errors.Is(err, stream.ErrNotFound) {
+		return nil, w.unavailable(ctx, err)
+	}
+	found, err := w.cfg.Store.Traces(ctx, []track.Waybill{id})
+	if err != nil {
+		return nil, w.unavailable(ctx, err)
+	}
+	return found[id], nil
+}
+
+// WatchWaybill streams a waybill's changes from a revision on. One of which
+// nothing was reported yet can be watched too. A watcher that is
 // slow gets fewer and larger steps, and no event less.
 func (w *Waybills) WatchWaybill(req *trackingv1.WatchWaybillRequest, out grpc.ServerStreamingServer[trackingv1.WatchWaybillResponse]) error {
 	ctx := out.Context()
@@ -28,14 +55,14 @@ func (w *Waybills) WatchWaybill(req *trackingv1.WatchWaybillRequest, out grpc.Se
 		return w.unavailable(ctx, err)
 	}
 	defer stop()
-	found, err := w.traces(ctx, []track.Waybill{id})
+	present, err := w.present(ctx, id)
 	if err != nil {
 		return err
 	}
 	have := req.GetAfterRevision()
-	present := found[id]
-	if present.GetWaybill().GetRevision() < have && present != nil {
-		return rpc.Invalid("after_revision", "is beyond the waybill's newest revision").WithReason(rpc.ReasonResumeExpired)
+	if newest := present.GetWaybill().GetRevision(); newest < have {
+		return rpc.Invalid("after_revision", fmt.Sprintf("is %d, and the waybill is at revision %d: start anew", have, newest)).
+			WithReason(rpc.ReasonResumeExpired)
 	}
 	send := func(u *trackingv1.TraceUpdate) error {
 		if u.GetWaybill().GetRevision() <= have {

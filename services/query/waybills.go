@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"time"
 
@@ -24,20 +25,25 @@ type (
 		Traces(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error)
 		Pushes(ctx context.Context, of pg.Of, after *pg.PushKey, limit int) ([]pg.Push, error)
 		Attempts(ctx context.Context, of pg.Of, pushID string, after *pg.AttemptKey, limit int) ([]pg.Attempt, error)
+		KnowsSubscription(ctx context.Context, tenant, id string) (bool, error)
 	}
 	// last reads the newest TRACE message of subjects.
 	last func(ctx context.Context, subjects []string) (map[string]stream.Stored, error)
+	// present reads the newest TRACE message of one subject and never an older one,
+	// or returns [stream.ErrNotFound].
+	present func(ctx context.Context, subject string) (stream.Stored, error)
 	// tail follows the newest TRACE message of a subject.
 	tail func(ctx context.Context, subject string) (<-chan stream.Stored, func(), error)
 )
 
 // Config is what the service needs.
 type Config struct {
-	Store store
-	Last  last
-	Tail  tail
-	Log   *slog.Logger
-	Now   func() time.Time
+	Store   store
+	Last    last
+	Present present
+	Tail    tail
+	Log     *slog.Logger
+	Now     func() time.Time
 	// Heartbeat is how often a silent watch says that it is there; 0 means 15 s.
 	Heartbeat time.Duration
 }
@@ -102,9 +108,7 @@ func (w *Waybills) traces(ctx context.Context, waybills []track.Waybill) (map[tr
 	if err != nil {
 		return nil, w.unavailable(ctx, err)
 	}
-	for id, u := range projected {
-		found[id] = u
-	}
+	maps.Copy(found, projected)
 	return found, nil
 }
 

@@ -20,12 +20,11 @@ type Of struct {
 	ID       string
 }
 
-// condition selects rows with the columns of a waybill and a subscription. It
-// uses the first four parameters.
-const ofCondition = `($3 = '' AND carrier_code = $1 AND waybill_number = $2 OR $3 <> '' AND subscription_id = $3 AND tenant_id = $4)`
-
-func (o Of) args() []any {
-	return []any{string(o.Waybill.Carrier), string(o.Waybill.Number), o.ID, o.TenantID}
+func (o Of) args() (a, b string) {
+	if o.ID != "" {
+		return o.TenantID, o.ID
+	}
+	return string(o.Waybill.Carrier), string(o.Waybill.Number)
 }
 
 // The states of a push.
@@ -34,6 +33,10 @@ const (
 	PushAcknowledged = 2
 	PushParked       = 3
 )
+
+// ParkedCancelled is why a push stands still whose subscription was cancelled
+// before the push was acknowledged.
+const ParkedCancelled = "subscription_cancelled"
 
 // Push is what is known of a push.
 type Push struct {
@@ -58,48 +61,64 @@ type PushKey struct {
 }
 
 // Pushes lists pushes after a place; nil begins. A push that was attempted is in
-// the log of attempts; what was not attempted is in the row of what is owed, or
-// between the matcher and delivery.
+// the log of attempts, for as long as that is kept; what was not attempted is in
+// the row of what is owed, or between the matcher and delivery, and is one push.
 func Pushes(ctx context.Context, pool *pgxpool.Pool, of Of, after *PushKey, limit int) ([]Push, error) {
-	const query = `
-		WITH tried AS (
-			SELECT DISTINCT ON (subscription_id, revision) subscription_id, endpoint_id, tenant_id, carrier_code, waybill_number,
-				after_revision, revision, number, attempt_time, outcome
-			FROM attempt WHERE ` + ofCondition + `
-			ORDER BY subscription_id, revision, number DESC
+	// No index leads from a waybill to its ended subscriptions; but tenants are
+	// few, and subscription_of_number leads there from each.
+	from := `tenant t JOIN subscription s ON s.tenant_id = t.id LEFT JOIN acknowledged a ON a.subscription_id = s.id
+		WHERE s.carrier_code = $1 AND s.waybill_number = $2`
+	if of.ID != "" {
+		from = `subscription s LEFT JOIN acknowledged a ON a.subscription_id = s.id WHERE s.tenant_id = $1 AND s.id = $2`
+	}
+	query := `
+		WITH sub AS (
+			SELECT s.id, s.endpoint_id, s.tenant_id, s.carrier_code, s.waybill_number, s.state, s.pushed_revision, coalesce(a.revision, 0) AS acknowledged
+			FROM ` + from + `
 		), owed AS (
-			SELECT * FROM owed_push WHERE ` + ofCondition + `
-		), live AS (
-			SELECT * FROM (SELECT id AS subscription_id, endpoint_id, tenant_id, carrier_code, waybill_number, pushed_revision FROM subscription) s
-			WHERE ` + ofCondition + `
-		), pushes AS (
-			SELECT t.subscription_id, t.endpoint_id, t.tenant_id, t.carrier_code, t.waybill_number, t.after_revision, t.revision,
-				CASE WHEN t.outcome = 1 OR coalesce(a.revision, 0) >= t.revision THEN 2
-					WHEN o.park_time IS NOT NULL THEN 3 ELSE 1 END AS state,
-				t.number AS attempts, t.attempt_time AS last_attempt, CASE WHEN t.outcome <> 1 THEN o.next_attempt_time END AS next_attempt,
-				CASE WHEN t.outcome <> 1 THEN coalesce(o.park_reason, '') ELSE '' END AS park_reason
-			FROM tried t LEFT JOIN owed o ON o.subscription_id = t.subscription_id AND o.attempt_revision = t.revision
-				LEFT JOIN acknowledged a ON a.subscription_id = t.subscription_id
+			SELECT o.* FROM sub JOIN owed_push o ON o.subscription_id = sub.id
+		), tried AS (
+			SELECT t.subscription_id, t.revision, max(t.after_revision) AS after_revision, count(*) AS attempts, max(t.attempt_time) AS last
+			FROM sub JOIN attempt t ON t.subscription_id = sub.id
+			GROUP BY t.subscription_id, t.revision
+		), flying AS (
+			SELECT sub.id AS subscription_id, sub.pushed_revision AS revision, greatest(sub.acknowledged,
+				(SELECT o.revision FROM owed o WHERE o.subscription_id = sub.id),
+				(SELECT max(t.revision) FROM tried t WHERE t.subscription_id = sub.id)) AS after_revision
+			FROM sub WHERE sub.state <> 4
+		), known AS (
+			SELECT subscription_id, revision, after_revision, attempts, last FROM tried
 			UNION ALL
-			SELECT o.subscription_id, o.endpoint_id, o.tenant_id, o.carrier_code, o.waybill_number, greatest(o.after_revision, o.attempt_revision), o.revision,
-				CASE WHEN o.park_time IS NOT NULL THEN 3 ELSE 1 END, 0, NULL, o.next_attempt_time, o.park_reason
-			FROM owed o WHERE o.revision > o.attempt_revision
-				AND NOT EXISTS (SELECT 1 FROM tried t WHERE t.subscription_id = o.subscription_id AND t.revision = o.revision)
+			SELECT subscription_id, attempt_revision, after_revision, attempt_count, last_attempt_time FROM owed WHERE attempt_count > 0
 			UNION ALL
-			SELECT l.subscription_id, l.endpoint_id, l.tenant_id, l.carrier_code, l.waybill_number, greatest(coalesce(a.revision, 0), coalesce(o.revision, 0)), l.pushed_revision,
-				1, 0, NULL, NULL, ''
-			FROM live l LEFT JOIN owed o ON o.subscription_id = l.subscription_id LEFT JOIN acknowledged a ON a.subscription_id = l.subscription_id
-			WHERE l.pushed_revision > greatest(coalesce(a.revision, 0), coalesce(o.revision, 0))
-				AND NOT EXISTS (SELECT 1 FROM tried t WHERE t.subscription_id = l.subscription_id AND t.revision = l.pushed_revision)
+			SELECT subscription_id, revision, greatest(after_revision, attempt_revision), 0, NULL FROM owed WHERE revision > attempt_revision
+			UNION ALL
+			SELECT subscription_id, revision, after_revision, 0, NULL FROM flying WHERE revision > after_revision
+		), push AS (
+			SELECT subscription_id, revision, max(after_revision) AS after_revision, max(attempts) AS attempts, max(last) AS last
+			FROM known GROUP BY subscription_id, revision
+		), standing AS (
+			-- A push that a greater one took in stands as that does.
+			SELECT sub.*, p.after_revision, p.revision, p.attempts, p.last,
+				CASE
+					WHEN p.revision <= sub.acknowledged THEN 2
+					WHEN sub.state = 4 OR o.park_time IS NOT NULL AND p.revision <= o.revision THEN 3
+					ELSE 1
+				END AS stands,
+				CASE WHEN sub.state = 4 THEN '` + ParkedCancelled + `' ELSE o.park_reason END AS reason,
+				CASE WHEN p.revision = CASE WHEN o.attempt_count > 0 THEN o.attempt_revision ELSE o.revision END THEN o.next_attempt_time END AS next
+			FROM push p JOIN sub ON sub.id = p.subscription_id LEFT JOIN owed o ON o.subscription_id = sub.id
 		)
-		SELECT subscription_id, endpoint_id, tenant_id, carrier_code, waybill_number, after_revision, revision, state, attempts, last_attempt, next_attempt, park_reason
-		FROM pushes WHERE (revision, subscription_id) < ($5, $6)
-		ORDER BY revision DESC, subscription_id DESC LIMIT $7`
+		SELECT id, endpoint_id, tenant_id, carrier_code, waybill_number, after_revision, revision, stands, attempts, last,
+			CASE WHEN stands = 1 THEN next END, CASE WHEN stands = 3 THEN reason ELSE '' END
+		FROM standing WHERE (revision, id) < ($3, $4)
+		ORDER BY revision DESC, id DESC LIMIT $5`
 	key := PushKey{Revision: 1<<63 - 1}
 	if after != nil {
 		key = *after
 	}
-	rows, err := pool.Query(ctx, query, append(of.args(), int64(key.Revision), key.SubscriptionID, limit)...)
+	a, b := of.args()
+	rows, err := pool.Query(ctx, query, a, b, int64(key.Revision), key.SubscriptionID, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list pushes: %w", err)
 	}
@@ -122,20 +141,28 @@ type AttemptKey struct {
 	ID   string
 }
 
+// endOfTime is after every attempt.
+var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // Attempts lists attempts after a place; nil begins. pushID of "" means all.
 func Attempts(ctx context.Context, pool *pgxpool.Pool, of Of, pushID string, after *AttemptKey, limit int) ([]Attempt, error) {
-	const query = `
+	// Relies on attempt_of_waybill and attempt_of_subscription.
+	where := `carrier_code = $1 AND waybill_number = $2`
+	if of.ID != "" {
+		where = `tenant_id = $1 AND subscription_id = $2`
+	}
+	query := `
 		SELECT id, push_id, subscription_id, endpoint_id, tenant_id, carrier_code, waybill_number, after_revision, revision, number,
 			attempt_time, duration, outcome, http_status, error_class, error, response_excerpt, next_attempt_time
 		FROM attempt
-		WHERE ` + ofCondition + ` AND ($5 = '' OR push_id = $5) AND ($6::timestamptz IS NULL OR (attempt_time, id) < ($6, $7))
-		ORDER BY attempt_time DESC, id DESC LIMIT $8`
-	var at *time.Time
-	var id string
+		WHERE ` + where + ` AND ($3 = '' OR push_id = $3) AND attempt_time <= $4 AND (attempt_time < $4 OR id < $5)
+		ORDER BY attempt_time DESC, id DESC LIMIT $6`
+	key := AttemptKey{Time: endOfTime}
 	if after != nil {
-		at, id = &after.Time, after.ID
+		key = *after
 	}
-	rows, err := pool.Query(ctx, query, append(of.args(), pushID, at, id, limit)...)
+	a, b := of.args()
+	rows, err := pool.Query(ctx, query, a, b, pushID, key.Time, key.ID, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list attempts: %w", err)
 	}
@@ -153,6 +180,15 @@ func Attempts(ctx context.Context, pool *pgxpool.Pool, of Of, pushID string, aft
 		return nil, fmt.Errorf("list attempts: %w", err)
 	}
 	return list, nil
+}
+
+// KnowsSubscription says whether a tenant has, or had, a subscription.
+func KnowsSubscription(ctx context.Context, pool *pgxpool.Pool, tenant, id string) (known bool, err error) {
+	const query = `SELECT EXISTS (SELECT 1 FROM subscription WHERE tenant_id = $1 AND id = $2)`
+	if err := pool.QueryRow(ctx, query, tenant, id).Scan(&known); err != nil {
+		return false, fmt.Errorf("look up subscription %s: %w", id, err)
+	}
+	return known, nil
 }
 
 // Query is what the query service reads and writes.
@@ -179,4 +215,9 @@ func (q *Query) Pushes(ctx context.Context, of Of, after *PushKey, limit int) ([
 // Attempts is [Attempts] with the store's pool.
 func (q *Query) Attempts(ctx context.Context, of Of, pushID string, after *AttemptKey, limit int) ([]Attempt, error) {
 	return Attempts(ctx, q.pool, of, pushID, after, limit)
+}
+
+// KnowsSubscription is [KnowsSubscription] with the store's pool.
+func (q *Query) KnowsSubscription(ctx context.Context, tenant, id string) (bool, error) {
+	return KnowsSubscription(ctx, q.pool, tenant, id)
 }

@@ -3,8 +3,17 @@ package stream
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// tailInactive is after what time the server forgets a tail that is gone
+	// without a word.
+	tailInactive = time.Minute
+	// tailGoodbye bounds the word.
+	tailGoodbye = 2 * time.Second
 )
 
 // Tail gives the newest message of a subject, and each that follows, until the
@@ -13,7 +22,7 @@ import (
 // never closed. Stop it with the returned function.
 func Tail(ctx context.Context, js jetstream.JetStream, stream, subject string) (newest <-chan Stored, stop func(), err error) {
 	c, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+		FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, InactiveThreshold: tailInactive,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("follow %s of %s: %w", subject, stream, err)
@@ -34,8 +43,17 @@ func Tail(ctx context.Context, js jetstream.JetStream, stream, subject string) (
 	if err != nil {
 		return nil, nil, fmt.Errorf("follow %s of %s: %w", subject, stream, err)
 	}
+	//nolint:contextcheck // it is said when ctx may have ended
 	return out, func() {
 		cc.Stop()
 		<-cc.Closed()
+		info := c.CachedInfo()
+		if info == nil || js.Conn().IsClosed() {
+			return
+		}
+		goodbye, cancel := context.WithTimeout(context.Background(), tailGoodbye)
+		defer cancel()
+		// Unheard, it costs the server a little memory for a little longer.
+		_ = js.DeleteConsumer(goodbye, stream, info.Name)
 	}, nil
 }
