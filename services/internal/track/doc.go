@@ -4,5 +4,8 @@
 //
 // The state of a trace is a function of its set of events. Events may come in
 // any order, any number of times, and in any grouping: the end is the same. Only
-// the revisions, which count how it came about, differ.
+// the revisions, which count how it came about, differ. Two things are kept as
+// they came first, since a repeat is no change: when an event was received, and
+// its place among others of one instant; and a source that goes back and forth
+// about one event ends where it was heard last.
 package track

@@ -13,9 +13,9 @@ import (
 // with it; otherwise old and false. old stays as it was, and the new trace
 // shares what didn't change with it.
 //
-// An event that is there already changes nothing, unless its source gave it an
-// id of its own and now says something else: then what was received later
-// stands, and of two received at once the greater.
+// An event that is there already changes nothing, unless its source now says
+// something else of it: then what was received later stands, and of two received
+// at once the greater. What a source leaves out of a repeat it doesn't take back.
 func Merge(old *Trace, r Report, now time.Time) (t *Trace, changed bool) {
 	t = &Trace{Waybill: r.Waybill, CreateTime: now}
 	if old != nil {
@@ -47,8 +47,11 @@ func addEvents(have, reported []Event, revision Revision) (events []Event, added
 	for i := range reported {
 		e := reported[i]
 		at := slices.IndexFunc(events, func(x Event) bool { return x.ID == e.ID })
-		if at >= 0 && !supersedes(&e, &events[at]) {
-			continue
+		if at >= 0 {
+			var differs bool
+			if e, differs = reconcile(&e, &events[at]); !differs {
+				continue
+			}
 		}
 		if !added {
 			added = true
@@ -64,13 +67,43 @@ func addEvents(have, reported []Event, revision Revision) (events []Event, added
 	return events, added
 }
 
-// supersedes says whether e, of the same id, stands in the place of x.
-func supersedes(e, x *Event) bool {
+// complete adds to a repeat what it leaves out of what is known.
+func complete(e, x *Event) {
+	if e.Courier == (Person{}) {
+		e.Courier = x.Courier
+	}
+	if e.Signer == "" {
+		e.Signer = x.Signer
+	}
+	if e.NextLocation == (Location{}) {
+		e.NextLocation = x.NextLocation
+	}
+	if e.Estimate.IsZero() {
+		e.Estimate, e.EstimateTo = x.Estimate, x.EstimateTo
+	}
+	if len(e.ProofURLs) == 0 {
+		e.ProofURLs = x.ProofURLs
+	}
+	if len(x.Attributes) > 0 {
+		attributes := maps.Clone(x.Attributes)
+		maps.Copy(attributes, e.Attributes)
+		e.Attributes = attributes
+	}
+}
+
+// reconcile returns what stands when a source says e of an event of which x is
+// known, and whether that differs from x.
+func reconcile(e, x *Event) (Event, bool) {
 	c := compareContent(e, x)
 	if c == 0 {
-		return false
+		return *x, false
 	}
-	return cmp.Or(e.ReceiveTime.Compare(x.ReceiveTime), c) > 0
+	newer, older := *e, x
+	if cmp.Or(e.ReceiveTime.Compare(x.ReceiveTime), c) < 0 {
+		newer, older = *x, e
+	}
+	complete(&newer, older)
+	return newer, compareContent(&newer, x) != 0
 }
 
 // mark says of each event whether another withdrew or replaced it, and stamps

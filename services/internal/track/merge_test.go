@@ -205,6 +205,21 @@ func TestMerge_OneIDWithOtherContentIsAChange(t *testing.T) {
 	}
 }
 
+func TestMerge_WhatARepeatLeavesOutIsNotTakenBack(t *testing.T) {
+	t.Parallel()
+	rich, bare := told("a", 1, status.OutForDelivery, 0), told("a", 1, status.OutForDelivery, 0)
+	rich.Courier, rich.Signer, rich.Attributes = Person{Name: "王"}, "门卫", map[string]string{"station": "1"}
+	bare.ReceiveTime = day.Add(time.Minute)
+	first, _ := Merge(nil, Report{Waybill: parcel, Events: []Event{rich}}, day)
+	if _, changed := Merge(first, Report{Waybill: parcel, Events: []Event{bare}}, day); changed {
+		t.Error("a repeat that says less is a change")
+	}
+	tr := merged(t, []Event{bare}, []Event{rich}, []Event{bare})
+	if tr.Revision != 2 || tr.Events[0].Courier.Name != "王" || tr.Events[0].Attributes["station"] != "1" {
+		t.Errorf("revision %d says %+v", tr.Revision, tr.Events[0])
+	}
+}
+
 func TestDeriveID_TellsEventsApart(t *testing.T) {
 	t.Parallel()
 	base := IDParts{Waybill: parcel, Time: "2026-03-01 10:00", Code: "30", Location: "深圳", Text: "x"}
