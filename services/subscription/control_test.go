@@ -2,6 +2,8 @@ package subscription_test
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -281,7 +283,7 @@ func TestSubscription_RefusesWhatIsWrongAndNamesTheField(t *testing.T) {
 	}
 	many := make(map[string]string)
 	for i := range 33 {
-		many[fmt.Sprint(i)] = ""
+		many[strconv.Itoa(i)] = ""
 	}
 	for name, tt := range map[string]struct {
 		subscription *subscriptionv1.Subscription
@@ -416,8 +418,17 @@ func TestSubscription_StatesFollowTheRules(t *testing.T) {
 		state  subscriptionv1.SubscriptionState
 		reason string
 	}{
-		{resume, 1, ""}, {pause, 2, ""}, {pause, 2, ""}, {update, 2, ""}, {resume, 1, ""}, {pause, 2, ""}, {cancel, 4, ""}, {cancel, 4, ""},
-		{pause, 4, rpc.ReasonPrecondition}, {resume, 4, rpc.ReasonPrecondition}, {update, 4, rpc.ReasonPrecondition},
+		{resume, 1, ""},
+		{pause, 2, ""},
+		{pause, 2, ""},
+		{update, 2, ""},
+		{resume, 1, ""},
+		{pause, 2, ""},
+		{cancel, 4, ""},
+		{cancel, 4, ""},
+		{pause, 4, rpc.ReasonPrecondition},
+		{resume, 4, rpc.ReasonPrecondition},
+		{update, 4, rpc.ReasonPrecondition},
 	} {
 		got, err := step.do()
 		switch {
@@ -472,9 +483,9 @@ func TestSubscription_ListsByFilterInPages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var want, got []string
-			for i := len(made) - 1; i >= 0; i-- {
+			for i, s := range slices.Backward(made) {
 				if tt.want(i) {
-					want = append(want, made[i].GetName())
+					want = append(want, s.GetName())
 				}
 			}
 			tt.req.Parent, tt.req.PageSize = tenant, 2

@@ -39,7 +39,7 @@ const tenant = "tenants/acme"
 // clock is the time, moved on by tests.
 type clock struct{ ahead atomic.Int64 }
 
-func (c *clock) Now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) } //nolint:forbidigo // a test's clock
+func (c *clock) Now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 func discard() *slog.Logger              { return slog.New(slog.DiscardHandler) }
 func fieldsOf(t testing.TB, err error) []string {
@@ -307,7 +307,7 @@ func (b *bundle) want(sub *subscriptionv1.Subscription, after, revision uint64) 
 // subscription is announced after it, and its waybill's change comes after that.
 func (b *bundle) settle(endpoint string) {
 	b.t.Helper()
-	number := fmt.Sprint("SETTLE", time.Now().UnixNano()) //nolint:forbidigo // a name of its own
+	number := fmt.Sprint("SETTLE", time.Now().UnixNano())
 	b.change(traceAt(number, 1))
 	sub := b.subscribe(wish(endpoint, number))
 	b.want(sub, 0, 1)

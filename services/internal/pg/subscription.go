@@ -230,7 +230,7 @@ func (c *creation) lockEndpoints(ctx context.Context) error {
 
 // insert stores what isn't settled and tells how many it could. Rows go in by
 // the order of the unique index, so that two calls at once don't lock each other
-// out.
+// out; of two for the same, the first that was asked for is made.
 func (c *creation) insert(ctx context.Context) (made int, err error) {
 	var r struct {
 		ids, endpoints, carriers, numbers, metadata, requests []string
@@ -265,8 +265,8 @@ func (c *creation) insert(ctx context.Context) (made int, err error) {
 		SELECT n.id, $1, n.endpoint_id, n.carrier_code, n.waybill_number, n.slot, n.metadata::jsonb, n.tail, n.create_time, n.create_time, n.expire_time,
 			nullif(n.request_id, ''), CASE WHEN n.request_id = '' THEN NULL ELSE n.request_hash END
 		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::text[], $8::interval[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::bytea[])
-			AS n (id, endpoint_id, carrier_code, waybill_number, slot, metadata, tail, create_time, expire_time, request_id, request_hash)
-		ORDER BY n.carrier_code, n.waybill_number, n.endpoint_id, n.id
+			WITH ORDINALITY AS n (id, endpoint_id, carrier_code, waybill_number, slot, metadata, tail, create_time, expire_time, request_id, request_hash, place)
+		ORDER BY n.carrier_code, n.waybill_number, n.endpoint_id, n.place
 		ON CONFLICT DO NOTHING
 		RETURNING id, create_time, expire_time`
 	rows, err := c.tx.Query(ctx, query, c.tenant, r.ids, r.endpoints, r.carriers, r.numbers, r.slots, r.metadata, r.tails, r.created, r.expires, r.requests, r.hashes)
