@@ -11,6 +11,7 @@ import (
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/push"
+	"github.com/posthaste/posthaste/services/internal/track"
 )
 
 // pushDestination names where pushes come from, in spans.
@@ -88,7 +89,7 @@ func (s *shard) acknowledged(l *lane, it *item) {
 		if it.owed <= it.revision {
 			delete(l.owed, it.sub)
 		}
-		if it.owed < it.revision {
+		if newest := s.cover(l, it); it.owed < it.revision && newest < it.revision {
 			l.covered[it.sub] = it.revision
 		}
 	}
@@ -102,6 +103,28 @@ func (s *shard) acknowledged(l *lane, it *item) {
 		s.change(l, it.sub, now)
 		s.cfg.Log.InfoContext(s.owned, "an endpoint has come back", obs.KeyEndpointID, l.id, obs.KeyTenant, it.tenant)
 	}
+}
+
+// cover ends what waits of a subscription and came with an acknowledged push
+// already: a row's push is rendered from the newest trace and goes further than
+// the orders that were there when it began. It returns the newest revision of
+// those.
+func (s *shard) cover(l *lane, it *item) (newest track.Revision) {
+	q := l.queue(it.sub)
+	kept := q.waiting[:0]
+	for _, w := range q.waiting {
+		if w.revision > it.revision {
+			kept = append(kept, w)
+			continue
+		}
+		newest = max(newest, w.revision)
+		l.waiting--
+		if w.msg != nil {
+			s.pending.done = append(s.pending.done, w.msg)
+		}
+	}
+	q.waiting = kept
+	return newest
 }
 
 // again records a failure and when the push is repeated, if ever.

@@ -30,6 +30,7 @@ type shard struct {
 	lanes     map[string]*lane
 	dues      dues
 	takenOver uint64 // messages up to here may have been worked on before
+	settled   time.Time
 	cancelled map[string]time.Time
 	inFlight  int
 	attempts  uint64 // made, for their ids
@@ -79,6 +80,9 @@ func (s *shard) run(ctx context.Context, c consumer) error {
 	if s.takenOver, err = c.TakeOver(ctx); err != nil {
 		return err
 	}
+	// A push that was rendered by whoever had the shard before may have gone
+	// further than the orders that are still to come.
+	s.settled = s.cfg.Now().Add(settleTime)
 	fetching, stop := context.WithCancel(ctx)
 	defer stop()
 	batches := make(chan []*stream.Received)
@@ -103,6 +107,9 @@ func (s *shard) fetch(ctx context.Context, c consumer, batches chan<- []*stream.
 		}
 	}
 }
+
+// settleTime after a take-over, orders are compared with what is acknowledged.
+const settleTime = time.Minute
 
 const lookInterval = 5 * time.Second
 
@@ -176,6 +183,7 @@ func (s *shard) take(ctx context.Context, batch []*stream.Received) error {
 	orders := make([]*item, 0, len(batch))
 	var endpoints, doubtful []string
 	of := make([]string, 0, len(batch))
+	unsettled := s.cfg.Now().Before(s.settled)
 	for _, m := range batch {
 		// What is lost here comes again after what followed it: out of order.
 		if m.ConsumerSeq != s.sequence+1 {
@@ -201,7 +209,7 @@ func (s *shard) take(ctx context.Context, batch []*stream.Received) error {
 		if s.lanes[o.GetEndpointId()] == nil {
 			endpoints = append(endpoints, o.GetEndpointId())
 		}
-		if m.Seq <= s.takenOver || m.Redelivered {
+		if m.Seq <= s.takenOver || m.Redelivered || unsettled {
 			doubtful = append(doubtful, o.GetSubscriptionId())
 		}
 	}
@@ -379,6 +387,12 @@ func (s *shard) pump(l *lane) {
 				l.ready = append(l.ready, sub)
 			}
 			l.release(sub)
+			continue
+		}
+		if len(it.body) == 0 {
+			// Too large for the stream: it is rendered from its row.
+			s.owe(l, it)
+			s.spill(l, sub, q)
 			continue
 		}
 		q.inFlight = true
