@@ -167,11 +167,11 @@ func (s *shard) loop(ctx context.Context, batches <-chan []*stream.Received) err
 		case <-timer.C:
 			s.due()
 		case <-refresh.C:
-			s.refresh() //nolint:contextcheck // what it begins ends with the lease
+			s.refresh()
 		case <-stop:
 			s.stopping, stop, batches = true, nil, nil
 		case <-s.owned.Done():
-			return context.Cause(s.owned)
+			return context.Cause(s.owned) //nolint:contextcheck // it ends with the lease
 		}
 		s.flush()
 	}
