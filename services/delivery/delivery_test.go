@@ -3,6 +3,7 @@ package delivery_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/metric/noop"
@@ -97,7 +99,9 @@ func (b *bundle) deliver() (stop func()) {
 	go func() { ended <- s.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			b.t.Errorf("delivery ended with %v", err)
+		}
 		client.Close()
 	})
 	b.t.Cleanup(stop)
@@ -216,7 +220,7 @@ func TestDelivery_OrderAndChainHoldWhateverFails(t *testing.T) {
 	var mu sync.Mutex
 	acknowledged := map[string]uint64{} // newest revision that was answered 200
 	bad := 0.4
-	rc.Always(func(w http.ResponseWriter, req *http.Request, _ <-chan struct{}) {
+	rc.Always(func(w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) {
 		mu.Lock()
 		defer mu.Unlock()
 		if rand.Float64() < bad {
@@ -270,20 +274,20 @@ func TestDelivery_OrderAndChainHoldWhateverFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var sub string
-		var after, revision uint64
-		var outcome int
-		if err := rows.Scan(&sub, &after, &revision, &outcome); err != nil {
-			t.Fatal(err)
-		}
+	var sub string
+	var after, revision uint64
+	var outcome int
+	_, err = pgx.ForEachRow(rows, []any{&sub, &after, &revision, &outcome}, func() error {
 		if after > acknowledged[sub] {
 			t.Errorf("%s: (%d, %d] was offered when %d was acknowledged: a gap", sub, after, revision, acknowledged[sub])
 		}
 		if outcome == pg.AttemptAcknowledged {
 			acknowledged[sub] = max(acknowledged[sub], revision)
 		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	// And by the callbacks themselves: never an older revision after a newer was
 	// answered well is allowed, unless it is a repeat after a crash.
@@ -294,9 +298,6 @@ func TestDelivery_OrderAndChainHoldWhateverFails(t *testing.T) {
 			t.Errorf("%s: (%d, %d] begins beyond all that was sent before, %d", p.SubscriptionID, p.AfterRevision, p.Revision, newest[p.SubscriptionID])
 		}
 		newest[p.SubscriptionID] = max(newest[p.SubscriptionID], p.Revision)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
 	}
 }
 

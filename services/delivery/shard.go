@@ -70,6 +70,11 @@ func (s *shard) send(event func()) {
 // lease is lost.
 func (s *shard) run(ctx context.Context, c consumer) error {
 	defer s.running.Wait()
+	// When this ends for another reason than a stop, nobody waits for what is under
+	// way: it is void.
+	var void context.CancelFunc
+	s.owned, void = context.WithCancel(s.owned)
+	defer void()
 	ids, err := s.cfg.Store.OwedEndpoints(ctx, s.slots)
 	if err != nil {
 		return err
@@ -151,7 +156,8 @@ func (s *shard) loop(ctx context.Context, batches <-chan []*stream.Received) err
 		timer.Reset(s.untilDue())
 		select {
 		case b := <-batches:
-			if err := s.take(ctx, b); err != nil {
+			// Of what isn't taken because of a stop, nothing has begun: it comes again.
+			if err := s.take(ctx, b); err != nil && ctx.Err() == nil {
 				return err
 			}
 		case event := <-s.events:

@@ -66,13 +66,10 @@ func (c *callback) decode(r testkit.Request) payload.Push {
 	return p
 }
 
-// first waits for a waybill's first push, whatever comes before it.
-func (c *callback) first(number string) payload.Push {
+// await waits for a push of a waybill, whatever comes before it.
+func (c *callback) await(number string) {
 	c.t.Helper()
-	for {
-		if p := c.nextPush(); p.Waybill.WaybillNumber == number {
-			return p
-		}
+	for c.nextPush().Waybill.WaybillNumber != number {
 	}
 }
 
@@ -278,14 +275,14 @@ func TestPromise_ChangeOrSilence(t *testing.T) {
 		c := d.callback(client.NewEndpoint{})
 		d.subscribe(c, "SFSAME1", "SFSAME2")
 		d.report(moving("SFSAME1", 1))
-		c.first("SFSAME1")
+		c.await("SFSAME1")
 		for range 3 {
 			d.report(moving("SFSAME1", 1))
 		}
 		// What is reported after must come next; a push of the repeat would stand
 		// before it, or at the latest before the change that follows.
 		d.report(moving("SFSAME2", 1))
-		c.first("SFSAME2")
+		c.await("SFSAME2")
 		d.report(moving("SFSAME1", 2))
 		if p := c.nextPush(); p.Waybill.WaybillNumber != "SFSAME1" || p.AfterRevision != 1 || p.Revision != 2 {
 			t.Errorf("next is (%d, %d] of %s, want (1, 2] of SFSAME1", p.AfterRevision, p.Revision, p.Waybill.WaybillNumber)
@@ -307,7 +304,7 @@ func TestPromise_NoSilentEnd(t *testing.T) {
 		d.subscribe(well, "SFGONE1")
 		d.report(moving("SFGONE1", 1))
 		gone.Next()
-		well.first("SFGONE1")
+		well.await("SFGONE1")
 		push := d.awaitPush(sub.Name, client.PushParked)
 		if push.Revision != 1 || push.ParkReason == "" || push.AttemptCount != 1 {
 			t.Errorf("the push is %+v", push)
@@ -354,7 +351,7 @@ func TestPromise_NoStatusRegression(t *testing.T) {
 		c := d.callback(client.NewEndpoint{IncludeTrace: true})
 		d.subscribe(c, "SFLATE1")
 		d.report(event("SFLATE1", 5, status.Delivered, status.DeliveredRecipient))
-		c.first("SFLATE1")
+		c.await("SFLATE1")
 		d.report(moving("SFLATE1", 3))
 		p := c.nextPush()
 		if p.Revision != 2 || p.Waybill.Status != "delivered" || !p.Waybill.Terminal {

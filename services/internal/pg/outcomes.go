@@ -19,12 +19,23 @@ type Outcomes struct {
 	Acknowledged map[string]track.Revision
 	// Gone are endpoints that said so.
 	Gone []string
-	rows pgx.Batch
+	rows []statement
+}
+
+// statement is queued anew at every try: a pgx.Batch remembers the statements that
+// the connection of its first try prepared, and fails on any other for ever.
+type statement struct {
+	query string
+	args  []any
+}
+
+func (o *Outcomes) queue(query string, args ...any) {
+	o.rows = append(o.rows, statement{query, args})
 }
 
 // Empty says that there is nothing to write.
 func (o *Outcomes) Empty() bool {
-	return len(o.Attempts) == 0 && len(o.Acknowledged) == 0 && len(o.Gone) == 0 && o.rows.Len() == 0
+	return len(o.Attempts) == 0 && len(o.Acknowledged) == 0 && len(o.Gone) == 0 && len(o.rows) == 0
 }
 
 // Owe adds a push that can't be delivered now to what its subscription is owed,
@@ -42,7 +53,7 @@ func (o *Outcomes) Owe(a *Attempt, slot int16, receive, due time.Time) {
 			first_attempt_time = CASE WHEN o.park_time IS NULL THEN o.first_attempt_time END,
 			next_attempt_time = coalesce(o.next_attempt_time, excluded.next_attempt_time),
 			park_time = NULL, park_reason = ''`
-	o.rows.Queue(query, a.SubscriptionID, a.EndpointID, slot, a.TenantID, string(a.Waybill.Carrier), string(a.Waybill.Number), int64(a.After), int64(a.Revision), receive, due)
+	o.queue(query, a.SubscriptionID, a.EndpointID, slot, a.TenantID, string(a.Waybill.Carrier), string(a.Waybill.Number), int64(a.After), int64(a.Revision), receive, due)
 }
 
 // Retry records that a push failed and is repeated at its attempt's next time,
@@ -61,39 +72,39 @@ func (o *Outcomes) Retry(a *Attempt, slot int16, receive, first time.Time, body 
 	if !a.Next.IsZero() {
 		next, reason = &a.Next, ""
 	}
-	o.rows.Queue(query, a.SubscriptionID, a.EndpointID, slot, a.TenantID, string(a.Waybill.Carrier), string(a.Waybill.Number), int64(a.After), int64(a.Revision),
+	o.queue(query, a.SubscriptionID, a.EndpointID, slot, a.TenantID, string(a.Waybill.Carrier), string(a.Waybill.Number), int64(a.After), int64(a.Revision),
 		a.Number, body, receive, first, a.Time, next, reason)
 }
 
 // Settle records that what a subscription was owed is acknowledged up to a
 // revision. What is owed beyond is due.
 func (o *Outcomes) Settle(subscription string, upTo track.Revision, now time.Time) {
-	o.rows.Queue(`DELETE FROM owed_push WHERE subscription_id = $1 AND revision <= $2`, subscription, int64(upTo))
+	o.queue(`DELETE FROM owed_push WHERE subscription_id = $1 AND revision <= $2`, subscription, int64(upTo))
 	const query = `
 		UPDATE owed_push SET after_revision = $2, attempt_count = 0, attempt_revision = 0, body = NULL, first_attempt_time = NULL,
 			next_attempt_time = $3, park_time = NULL, park_reason = ''
 		WHERE subscription_id = $1 AND after_revision < $2`
-	o.rows.Queue(query, subscription, int64(upTo), now)
+	o.queue(query, subscription, int64(upTo), now)
 }
 
 // Drop records that a subscription is owed nothing any more.
 func (o *Outcomes) Drop(subscription string) {
-	o.rows.Queue(`DELETE FROM owed_push WHERE subscription_id = $1`, subscription)
+	o.queue(`DELETE FROM owed_push WHERE subscription_id = $1`, subscription)
 }
 
 // Park records that what a subscription is owed can't be delivered.
 func (o *Outcomes) Park(subscription, reason string, now time.Time) {
-	o.rows.Queue(`UPDATE owed_push SET park_time = $3, park_reason = $2, next_attempt_time = NULL WHERE subscription_id = $1`, subscription, reason, now)
+	o.queue(`UPDATE owed_push SET park_time = $3, park_reason = $2, next_attempt_time = NULL WHERE subscription_id = $1`, subscription, reason, now)
 }
 
 // ParkAll parks what waits for its time at an endpoint.
 func (o *Outcomes) ParkAll(endpoint, reason string, now time.Time) {
-	o.rows.Queue(`UPDATE owed_push SET park_time = $3, park_reason = $2, next_attempt_time = NULL WHERE endpoint_id = $1 AND park_time IS NULL`, endpoint, reason, now)
+	o.queue(`UPDATE owed_push SET park_time = $3, park_reason = $2, next_attempt_time = NULL WHERE endpoint_id = $1 AND park_time IS NULL`, endpoint, reason, now)
 }
 
 // Hasten makes due what waits for its time at an endpoint: it has come back.
 func (o *Outcomes) Hasten(endpoint string, now time.Time) {
-	o.rows.Queue(`UPDATE owed_push SET next_attempt_time = $2 WHERE endpoint_id = $1 AND park_time IS NULL AND next_attempt_time > $2`, endpoint, now)
+	o.queue(`UPDATE owed_push SET next_attempt_time = $2 WHERE endpoint_id = $1 AND park_time IS NULL AND next_attempt_time > $2`, endpoint, now)
 }
 
 // Reopen makes due what was parked at an endpoint for a reason that is gone.
@@ -101,7 +112,7 @@ func (o *Outcomes) Reopen(endpoint, reason string, now time.Time) {
 	const query = `
 		UPDATE owed_push SET park_time = NULL, park_reason = '', next_attempt_time = $3, attempt_count = 0, attempt_revision = 0, body = NULL, first_attempt_time = NULL
 		WHERE endpoint_id = $1 AND park_time IS NOT NULL AND park_reason = $2`
-	o.rows.Queue(query, endpoint, reason, now)
+	o.queue(query, endpoint, reason, now)
 }
 
 // CommitOutcomes writes outcomes in one transaction, unless the lease has passed
@@ -118,7 +129,9 @@ func CommitOutcomes(ctx context.Context, pool *pgxpool.Pool, lease Lease, o *Out
 		if len(o.Gone) > 0 {
 			b.Queue(`UPDATE endpoint SET state = 3, update_time = $2 WHERE id = ANY($1) AND state <> 3`, o.Gone, now)
 		}
-		b.QueuedQueries = append(b.QueuedQueries, o.rows.QueuedQueries...)
+		for _, r := range o.rows {
+			b.Queue(r.query, r.args...)
+		}
 		return tx.SendBatch(ctx, b).Close()
 	})
 	if err != nil {
