@@ -86,24 +86,26 @@ func (s *Service) keep(ctx context.Context, source string, raws []*pipelinev1.Ra
 	return nil
 }
 
-// reject records what could not be used. It is for people to look at: that it
-// can't be recorded is logged, and fails nothing.
-func (s *Service) reject(ctx context.Context, rejected ...*pipelinev1.RejectedRaw) {
-	msgs := make([]stream.Message, 0, len(rejected))
-	for _, r := range rejected {
+// reject records what could not be used, for people to look at. When it returns
+// nil all is on disk.
+func (s *Service) reject(ctx context.Context, rejected ...*pipelinev1.RejectedRaw) error {
+	if len(rejected) == 0 {
+		return nil
+	}
+	msgs := make([]stream.Message, len(rejected))
+	for i, r := range rejected {
 		r.Service = "ingest"
-		s.rejected.Add(ctx, 1, metric.WithAttributes(attribute.String("source", r.GetSource()), attribute.String("reason", r.GetReason())))
 		data, err := proto.Marshal(r)
 		if err != nil {
-			s.cfg.Log.ErrorContext(ctx, "a rejected report can't be encoded", obs.KeySource, r.GetSource(), obs.KeyError, err)
-			continue
+			return fmt.Errorf("encode a rejected report: %w", err)
 		}
-		msgs = append(msgs, stream.Message{Subject: subject.Rejected(r.GetSource()), Data: data})
+		msgs[i] = stream.Message{Subject: subject.Rejected(r.GetSource()), Data: data}
 	}
-	if len(msgs) == 0 {
-		return
+	for _, r := range rejected {
+		s.rejected.Add(ctx, 1, metric.WithAttributes(attribute.String("source", r.GetSource()), attribute.String("reason", r.GetReason())))
 	}
 	if err := s.cfg.Rejected.Publish(ctx, msgs...); err != nil {
-		s.cfg.Log.ErrorContext(ctx, "rejected reports can't be recorded", "reports", len(msgs), obs.KeyError, err)
+		return fmt.Errorf("record %d rejected reports: %w", len(rejected), err)
 	}
+	return nil
 }

@@ -21,20 +21,20 @@ const kdniaoPayout = "107" // tells of money, not of parcels
 func (kdniaoFace) code() string { return "kdniao" }
 
 func (f kdniaoFace) verify(_ *http.Request, p params) (document, *refusal) {
-	data, sign := p.get("RequestData"), p.get("DataSign")
+	data, sign := p.Get("RequestData"), p.Get("DataSign")
 	if data == "" {
 		return document{}, &refusal{status: http.StatusOK, reason: "bad_body", field: "RequestData", description: "RequestData is missing", record: true}
 	}
 	// Some clients encode twice; what verifies is what was meant.
 	for _, text := range decodings(data) {
-		account := kdniaoAccount(text, p.get("EBusinessID"))
+		account := kdniaoAccount(text, p.Get("EBusinessID"))
 		key, known := f.keys[account]
 		if !known {
 			continue
 		}
 		for _, s := range decodings(sign) {
 			if subtle.ConstantTimeCompare([]byte(kdniaoSign(text, key)), []byte(strings.TrimSpace(s))) == 1 {
-				return document{account: account, text: []byte(text), nothing: p.get("RequestType") == kdniaoPayout}, nil
+				return document{account: account, text: []byte(text), nothing: p.Get("RequestType") == kdniaoPayout}, nil
 			}
 		}
 	}

@@ -23,11 +23,11 @@ func (f kuaidi100Face) verify(r *http.Request, p params) (document, *refusal) {
 		return document{}, &refusal{status: http.StatusNotFound, reason: "unknown_account", description: "unknown account"}
 	}
 	doc := document{account: account}
-	param := p.get("param")
+	param := p.Get("param")
 	if param == "" {
 		return doc, &refusal{status: http.StatusBadRequest, reason: "bad_body", field: "param", description: "param is missing", record: true}
 	}
-	sign := p.get("sign")
+	sign := p.Get("sign")
 	// Without a salt in the subscription pushes are not signed.
 	if unsigned := salt == "" && sign == ""; unsigned {
 		doc.text = []byte(param)

@@ -6,9 +6,10 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -24,6 +25,8 @@ const (
 	// maxBody is the largest push taken in. The part of one waybill must fit a
 	// message of the stream.
 	maxBody = 4 << 20
+	// maxDescription is how many bytes a source is told of what is wrong.
+	maxDescription = 500
 	// retryAfter is when a source may come again after a 503, in seconds.
 	retryAfter = "5"
 )
@@ -58,9 +61,9 @@ type face interface {
 func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	kdniao := s.receive(kdniaoFace{keys: s.cfg.Kdniao})
-	mux.Handle("POST /v1/sources/kdniao", kdniao)
-	mux.Handle("POST /v1/sources/kdniao/{rest...}", kdniao)
-	mux.Handle("POST /v1/sources/kuaidi100/{account}", s.receive(kuaidi100Face{salts: s.cfg.Kuaidi100}))
+	mux.Handle("/v1/sources/kdniao", kdniao)
+	mux.Handle("/v1/sources/kdniao/{rest...}", kdniao)
+	mux.Handle("/v1/sources/kuaidi100/{account}", s.receive(kuaidi100Face{salts: s.cfg.Kuaidi100}))
 	mux.HandleFunc("/v1/sources/{rest...}", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusNotFound, map[string]any{"error": "unknown source: post to /v1/sources/kdniao or /v1/sources/kuaidi100/{account}"})
 	})
@@ -69,6 +72,11 @@ func (s *Service) Handler() http.Handler {
 
 func (s *Service) receive(f face) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			answer(w, http.StatusMethodNotAllowed, map[string]any{"error": "only POST is taken here"})
+			return
+		}
 		now := s.cfg.Now()
 		body, no := readBody(w, r)
 		var doc document
@@ -87,10 +95,15 @@ func (s *Service) receive(f face) http.Handler {
 			return
 		}
 		if no.record {
-			s.reject(r.Context(), &pipelinev1.RejectedRaw{
-				Source: f.code(), Account: doc.account, Body: body, ContentType: r.Header.Get("Content-Type"),
+			err := s.reject(r.Context(), &pipelinev1.RejectedRaw{
+				// A header may hold any bytes, a message only UTF-8.
+				Source: f.code(), Account: doc.account, Body: body, ContentType: strings.ToValidUTF8(r.Header.Get("Content-Type"), "\uFFFD"),
 				Reason: no.reason, Field: no.field, Description: no.description, ReceiveTime: timestamppb.New(now),
 			})
+			if err != nil {
+				// The source is told no either way.
+				s.cfg.Log.ErrorContext(r.Context(), "a refused push can't be recorded", obs.KeySource, f.code(), obs.KeyError, err)
+			}
 		}
 		s.cfg.Log.DebugContext(r.Context(), "a push was refused", obs.KeySource, f.code(), "reason", no.reason)
 		if no.status == http.StatusServiceUnavailable {
@@ -123,7 +136,7 @@ func split(code string, doc document) ([]carrier.Part, *refusal) {
 	if err == nil {
 		return parts, nil
 	}
-	no := &refusal{status: http.StatusBadRequest, reason: "bad_body", description: err.Error(), record: true}
+	no := &refusal{status: http.StatusBadRequest, reason: "bad_body", description: short(err.Error()), record: true}
 	if f, ok := errors.AsType[*carrier.FieldError](err); ok {
 		no.reason, no.field = "bad_field", f.Field
 	}
@@ -132,7 +145,8 @@ func split(code string, doc document) ([]carrier.Part, *refusal) {
 
 // take keeps the good parts and records the bad ones. A push with a bad part is
 // a success: the source would repeat it for ever, and the good parts with it,
-// and what was bad would still be bad. It is in the REJECTED stream.
+// and what was bad would still be bad. It is in the REJECTED stream; when that
+// is away, success would lose it, and the source comes again.
 func (s *Service) take(ctx context.Context, code string, doc document, parts []carrier.Part, now time.Time) *refusal {
 	source, _ := carrier.Lookup(code)
 	var raws []*pipelinev1.RawTrace
@@ -140,7 +154,7 @@ func (s *Service) take(ctx context.Context, code string, doc document, parts []c
 	for _, p := range parts {
 		if p.Err != nil {
 			bad = append(bad, &pipelinev1.RejectedRaw{
-				Source: code, Account: doc.account, Body: p.Body, Reason: "bad_field", Field: p.Err.Field, Description: p.Err.Description,
+				Source: code, Account: doc.account, Body: p.Body, Reason: "bad_field", Field: p.Err.Field, Description: short(p.Err.Description),
 				ReceiveTime: timestamppb.New(now),
 			})
 			continue
@@ -150,46 +164,53 @@ func (s *Service) take(ctx context.Context, code string, doc document, parts []c
 			CarrierCode: string(p.Carrier), WaybillNumber: string(p.Number), Body: p.Body, Context: p.Context, ReceiveTime: timestamppb.New(now),
 		})
 	}
-	if err := s.keep(ctx, code, raws); err != nil {
+	err := s.keep(ctx, code, raws)
+	if err == nil {
+		err = s.reject(ctx, bad...)
+	}
+	if err != nil {
 		s.cfg.Log.ErrorContext(ctx, "a push can't be kept; its source is told to come again", obs.KeySource, code, obs.KeyError, err)
 		return &refusal{status: http.StatusServiceUnavailable, reason: "unavailable", description: "temporarily unavailable, try again"}
 	}
-	s.reject(ctx, bad...)
 	if len(raws) == 0 && len(bad) > 0 {
 		return &refusal{status: http.StatusOK, reason: "bad_field", field: bad[0].GetField(), description: bad[0].GetField() + ": " + bad[0].GetDescription()}
 	}
 	return nil
 }
 
-// params are a push's parameters, wherever its sender put them.
-type params struct {
-	form url.Values
-	body []byte
+// short bounds a description that quotes what came: the source has it, and
+// beside the bytes themselves it would be too large for the stream.
+func short(description string) string {
+	if len(description) <= maxDescription {
+		return description
+	}
+	return strings.ToValidUTF8(description[:maxDescription], "") + "…"
 }
 
-// get returns a parameter of the form or of the URL.
-func (p params) get(name string) string { return p.form.Get(name) }
+// params are a push's parameters, wherever its sender put them.
+type params struct{ url.Values }
 
-// paramsOf reads the parameters of a form, whatever its content type says, and
-// those of the URL. A body that is a JSON object is left to the source.
+// paramsOf reads the parameters of the URL, and those of a form or a JSON object
+// over them. What the body looks like counts, not its content type: senders
+// write all kinds there.
 func paramsOf(r *http.Request, body []byte) params {
-	p := params{form: r.URL.Query(), body: body}
-	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if kind == "application/json" || looksLikeJSON(body) {
-		var fields map[string]json.RawMessage
-		if json.Unmarshal(body, &fields) == nil {
-			for name, raw := range fields {
-				var text string
-				if json.Unmarshal(raw, &text) == nil {
-					p.form.Set(name, text)
-				}
+	p := params{r.URL.Query()}
+	var fields map[string]json.RawMessage
+	if looksLikeJSON(body) && json.Unmarshal(body, &fields) == nil {
+		for name, raw := range fields {
+			// What isn't a string counts as it is written: account ids come as
+			// numbers.
+			text := string(raw)
+			if text == "null" || raw[0] == '"' && json.Unmarshal(raw, &text) != nil {
+				continue
 			}
+			p.Set(name, text)
 		}
 		return p
 	}
 	// A broken pair doesn't spoil the others.
 	form, _ := url.ParseQuery(string(body))
-	maps.Copy(p.form, form)
+	maps.Copy(p.Values, form)
 	return p
 }
 
@@ -211,6 +232,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 		status, data = http.StatusInternalServerError, []byte(`{}`)
 	}
 	w.Header().Set("Content-Type", "application/json;charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(status)
 	_, _ = w.Write(data)
 }
