@@ -3,9 +3,16 @@
 // signs, for Posthaste itself and for tests of receivers.
 //
 // The signature is that of Standard Webhooks: the headers webhook-id,
-// webhook-timestamp and webhook-signature, where the last is a list, separated
-// by blanks, of "v1," and the base64 HMAC-SHA256 of "<id>.<timestamp>.<body>".
-// While a secret is being rotated a push carries a signature by each.
+// webhook-timestamp and webhook-signature, where the last is a list of entries,
+// separated by blanks, each of a version and the base64 of a signature of
+// "<id>.<timestamp>.<body>":
+//
+//	version  scheme       signs with               is checked with
+//	v1       HMAC-SHA256  [Secret], "whsec_"       the same secret
+//	v1a      Ed25519      [PrivateKey], "whsk_"    [PublicKey], "whpk_"
+//
+// While a key is being rotated a push carries a signature by each, and one that
+// matches suffices; see [Signers] and [Verifier].
 //
 // [Handler] is all that most receivers need. What it leaves to the receiver:
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"time"
 
 	"github.com/posthaste/posthaste/pkg/payload"
@@ -85,6 +86,52 @@ func ExampleVerifier_Verify() {
 	// Output:
 	// <nil>
 	// webhook signature doesn't match
+}
+
+// While a key is being rotated, or a receiver changes over to Ed25519, a push is
+// signed with all keys that are alive. The receiver needs one of them.
+func ExampleSigners() {
+	secret, err := webhook.ParseSigner("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	private, err := webhook.ParseSigner("whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	sent, body := time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`)
+	header := http.Header{}
+	webhook.SetHeaders(header, "msg_p5jXN8AQM9LWM0D4loKWxJek", sent, body, webhook.Signers{private, secret})
+	for entry := range strings.FieldsSeq(header.Get("webhook-signature")) {
+		fmt.Println(entry)
+	}
+
+	public, err := webhook.ParsePublicKey("whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	v := webhook.Verifier{PublicKeys: []webhook.PublicKey{public}, Now: func() time.Time { return sent }}
+	fmt.Println(v.Verify(header, body))
+	// Output:
+	// v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==
+	// v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=
+	// <nil>
+}
+
+func ExamplePrivateKey() {
+	key, err := webhook.ParsePrivateKey("whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(key)
+	fmt.Println(key.Public())
+	// Output:
+	// whsk_***
+	// whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=
 }
 
 func ExampleDecode() {

@@ -1,12 +1,14 @@
 package webhook
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,9 +21,10 @@ var (
 	// ErrTimestamp says that the push was signed too long ago, or in the future:
 	// it may be a replay, or a clock is wrong.
 	ErrTimestamp = errors.New("webhook timestamp is too far from the receiver's clock")
-	// ErrSignature says that no signature is by one of the secrets.
+	// ErrSignature says that no signature is by one of the keys.
 	ErrSignature = errors.New("webhook signature doesn't match")
-	// ErrNoSecret says that the verifier has no secret to check with.
+	// ErrNoSecret says that the verifier has neither a secret nor a public key to
+	// check with.
 	ErrNoSecret = errors.New("webhook verifier has no secret")
 )
 
@@ -29,16 +32,21 @@ var (
 // clock.
 const DefaultTolerance = 5 * time.Minute
 
-// maxSignatures bounds the work of checking: at most three secrets of an
-// endpoint are alive at once.
-const maxSignatures = 16
+// At most three keys of an endpoint are alive at once. More entries than these
+// of one scheme aren't looked at: they bound the work that a stranger can cause.
+// To check by Ed25519 is dear, and each check reads the whole body.
+const (
+	maxMACs              = 16
+	maxEd25519Signatures = 4
+)
 
 // Verifier checks that pushes come from Posthaste. It may be used by several
 // goroutines as long as it isn't changed.
 type Verifier struct {
-	// Secrets are those of the endpoint; any of them will do. Keep the old one
-	// beside the new while a secret is being rotated.
-	Secrets []Secret
+	// Secrets and PublicKeys are those of the endpoint. One signature by any of
+	// them will do: keep the old one beside the new while a key is being rotated.
+	Secrets    []Secret
+	PublicKeys []PublicKey
 	// Tolerance is how far the timestamp may be from the clock, either way; 0
 	// means [DefaultTolerance].
 	Tolerance time.Duration
@@ -80,26 +88,21 @@ func (v *Verifier) Verify(h http.Header, body []byte) error {
 }
 
 func (v *Verifier) ready() error {
-	for _, s := range v.Secrets {
-		if !s.IsZero() {
-			return nil
-		}
+	if slices.ContainsFunc(v.Secrets, func(s Secret) bool { return !s.IsZero() }) ||
+		slices.ContainsFunc(v.PublicKeys, func(k PublicKey) bool { return !k.IsZero() }) {
+		return nil
 	}
 	return ErrNoSecret
 }
 
 func (v *Verifier) signed(id, timestamp, signatures string, body []byte) bool {
-	var given [][sha256.Size]byte
-	for entry := range strings.FieldsSeq(signatures) {
-		// Entries of other versions are for others to check.
-		encoded, ok := strings.CutPrefix(entry, version)
-		if !ok || len(given) == maxSignatures {
-			continue
-		}
-		mac, err := base64.StdEncoding.Strict().DecodeString(encoded)
-		if err == nil && len(mac) == sha256.Size {
-			given = append(given, [sha256.Size]byte(mac))
-		}
+	given := parseSignatures(signatures)
+	return v.signedBySecret(given.macs, id, timestamp, body) || v.signedByKey(given.ed25519, id, timestamp, body)
+}
+
+func (v *Verifier) signedBySecret(given [][sha256.Size]byte, id, timestamp string, body []byte) bool {
+	if len(given) == 0 {
+		return false
 	}
 	matches := false
 	for _, s := range v.Secrets {
@@ -113,6 +116,62 @@ func (v *Verifier) signed(id, timestamp, signatures string, body []byte) bool {
 		}
 	}
 	return matches
+}
+
+// signedByKey works on nothing secret, so it may stop at the first match.
+func (v *Verifier) signedByKey(given [][ed25519.SignatureSize]byte, id, timestamp string, body []byte) bool {
+	if len(given) == 0 || len(v.PublicKeys) == 0 {
+		return false
+	}
+	text := signedText(id, timestamp, body)
+	for _, k := range v.PublicKeys {
+		if k.IsZero() {
+			continue
+		}
+		for i := range given {
+			if ed25519.Verify(k.key, text, given[i][:]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// entries are the signatures of a header, by scheme.
+type entries struct {
+	macs    [][sha256.Size]byte
+	ed25519 [][ed25519.SignatureSize]byte
+}
+
+// parseSignatures reads the webhook-signature header. What it doesn't know or
+// can't read it passes over: it may be for others, or of times to come.
+func parseSignatures(header string) (e entries) {
+	for entry := range strings.FieldsSeq(header) {
+		switch {
+		case strings.HasPrefix(entry, versionHMAC):
+			if b := decodeSignature(entry[len(versionHMAC):], sha256.Size); b != nil && len(e.macs) < maxMACs {
+				e.macs = append(e.macs, [sha256.Size]byte(b))
+			}
+		case strings.HasPrefix(entry, versionEd25519):
+			if b := decodeSignature(entry[len(versionEd25519):], ed25519.SignatureSize); b != nil && len(e.ed25519) < maxEd25519Signatures {
+				e.ed25519 = append(e.ed25519, [ed25519.SignatureSize]byte(b))
+			}
+		}
+	}
+	return e
+}
+
+// decodeSignature returns nil for what isn't the base64 of so many bytes.
+func decodeSignature(encoded string, size int) []byte {
+	if len(encoded) != base64.StdEncoding.EncodedLen(size) {
+		return nil
+	}
+	// Strict: a signature has one form.
+	b, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	if err != nil || len(b) != size {
+		return nil
+	}
+	return b
 }
 
 func (v *Verifier) fresh(signed time.Time) error {
