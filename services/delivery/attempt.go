@@ -53,7 +53,7 @@ func (s *shard) ended(l *lane, it *item, began time.Time, res callback.Result) {
 		After: it.after, Revision: it.revision, Number: it.attempts + 1, Time: began, Took: res.Took,
 		HTTPStatus: res.Status, Class: res.Class, Error: res.Error, Excerpt: res.Excerpt,
 	}
-	switch push.Judge(res.Status, res.Class == "broken_answer") {
+	switch push.Judge(res.Status) {
 	case push.Acknowledged:
 		a.Outcome = pg.AttemptAcknowledged
 		s.acknowledged(l, it)

@@ -15,8 +15,10 @@ type RetryPolicy struct {
 const (
 	// DefaultHorizon outlives a long weekend.
 	DefaultHorizon = 72 * time.Hour
-	// maxRetryAfter bounds what an endpoint may ask for.
-	maxRetryAfter = time.Hour
+	// MaxRetryAfter is the longest wait that an endpoint may ask for. What asks for
+	// more is ignored and not cut down to it: it is a mistake, or a number made up
+	// to be rid of us, and the policy's own delays suit both better.
+	MaxRetryAfter = time.Hour
 	// jitter is the largest share of a delay that is added to it, so that what
 	// failed together doesn't come back together.
 	jitter = 0.2
@@ -31,7 +33,8 @@ func defaultDelays() []time.Duration {
 
 // Next says when the attempt after so many, at least one, is due; false when
 // none follows. first is when the first attempt began; retryAfter is what the
-// endpoint asked for, 0 for nothing; random is from 0 to 1.
+// endpoint asked for, 0 for nothing: it can lengthen a delay, up to
+// [MaxRetryAfter], and never shortens one. random is from 0 to 1.
 func (p RetryPolicy) Next(attempts int, first, now time.Time, retryAfter time.Duration, random float64) (time.Time, bool) {
 	if p.MaxAttempts > 0 && attempts >= p.MaxAttempts {
 		return time.Time{}, false
@@ -45,7 +48,9 @@ func (p RetryPolicy) Next(attempts int, first, now time.Time, retryAfter time.Du
 	}
 	delay := delays[min(max(attempts, 1), len(delays))-1]
 	delay += time.Duration(float64(delay) * jitter * random)
-	delay = max(delay, min(retryAfter, maxRetryAfter))
+	if retryAfter <= MaxRetryAfter {
+		delay = max(delay, retryAfter)
+	}
 	next := now.Add(delay)
 	if next.After(first.Add(horizon)) {
 		return time.Time{}, false

@@ -12,14 +12,16 @@ const (
 
 const statusGone = 410
 
-// Judge says what the answer to an attempt means: an HTTP status, 0 for none,
-// and whether anything else went wrong with it. Only a 2xx acknowledges; a
-// redirection is never followed and so doesn't.
-func Judge(httpStatus int, broken bool) Verdict {
+// Judge says what the answer to an attempt means by its HTTP status, 0 for none.
+// Only a 2xx acknowledges, whatever becomes of the body behind it: the endpoint
+// decided before it wrote the status, and to repeat what it took because of a
+// torn body would repeat it at every attempt. A redirection is never followed
+// and so doesn't acknowledge.
+func Judge(httpStatus int) Verdict {
 	switch {
 	case httpStatus == statusGone:
 		return Gone
-	case httpStatus >= 200 && httpStatus < 300 && !broken:
+	case httpStatus >= 200 && httpStatus < 300:
 		return Acknowledged
 	default:
 		return Again
