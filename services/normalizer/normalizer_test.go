@@ -394,9 +394,7 @@ func TestNormalizer_ContinuesTheChainOfALateEvent(t *testing.T) {
 	u := wire.TraceUpdate(&track.Trace{
 		Waybill: track.Waybill{Carrier: carrierCode, Number: "SF1000"}, Revision: 5, Events: []track.Event{old}, CreateTime: received, UpdateTime: received,
 	})
-	if err := pg.Project(t.Context(), pool, []*trackingv1.TraceUpdate{u}); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Project(t, pool, u)
 	w.start("normalizer-raw-0", func(c *normalizer.Config) {
 		c.History = func(ctx context.Context, waybills []track.Waybill) (projected, error) {
 			return pg.Traces(ctx, pool, waybills)

@@ -11,12 +11,11 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
-	"google.golang.org/protobuf/proto"
 
-	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/wire"
 )
 
 const (
@@ -40,7 +39,7 @@ type (
 	// projection is written to with each waybill at most once. An older trace than
 	// is there changes nothing.
 	projection interface {
-		Project(ctx context.Context, updates []*trackingv1.TraceUpdate) error
+		Project(ctx context.Context, traces []*wire.Split) error
 	}
 )
 
@@ -124,8 +123,8 @@ func (p *Projector) lag() time.Duration {
 // change is what a batch says of one waybill: the newest trace, and all messages
 // that it covers.
 type change struct {
-	update *trackingv1.TraceUpdate
-	msgs   []*stream.Received
+	trace *wire.Split
+	msgs  []*stream.Received
 }
 
 // work ends every message of a batch, or returns the context's error.
@@ -140,24 +139,24 @@ func (p *Projector) gather(ctx context.Context, batch []*stream.Received) []*cha
 	of := make(map[string]*change, len(batch))
 	changes := make([]*change, 0, len(batch))
 	for _, m := range batch {
-		u := &trackingv1.TraceUpdate{}
-		if err := proto.Unmarshal(m.Data, u); err != nil {
+		t, err := wire.SplitUpdate(m.Data)
+		if err != nil {
 			p.refuse(ctx, err, m)
 			continue
 		}
 		c := of[m.Subject]
 		if c == nil {
-			c = &change{update: u}
+			c = &change{trace: t}
 			of[m.Subject] = c
 			changes = append(changes, c)
 		}
-		if u.GetWaybill().GetRevision() > c.update.GetWaybill().GetRevision() {
-			c.update = u
+		if t.Waybill.GetRevision() > c.trace.Waybill.GetRevision() {
+			c.trace = t
 		}
 		c.msgs = append(c.msgs, m)
 	}
 	slices.SortFunc(changes, func(a, b *change) int {
-		x, y := a.update.GetWaybill(), b.update.GetWaybill()
+		x, y := a.trace.Waybill, b.trace.Waybill
 		return cmp.Or(cmp.Compare(x.GetCarrierCode(), y.GetCarrierCode()), cmp.Compare(x.GetWaybillNumber(), y.GetWaybillNumber()))
 	})
 	return changes
@@ -169,11 +168,11 @@ func (p *Projector) project(ctx context.Context, changes []*change) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	updates := make([]*trackingv1.TraceUpdate, len(changes))
+	traces := make([]*wire.Split, len(changes))
 	for i, c := range changes {
-		updates[i] = c.update
+		traces[i] = c.trace
 	}
-	err := p.persist(ctx, updates)
+	err := p.persist(ctx, traces)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -197,14 +196,14 @@ func (p *Projector) project(ctx context.Context, changes []*change) error {
 }
 
 // persist tries until PostgreSQL takes it or refuses, or the context ends.
-func (p *Projector) persist(ctx context.Context, updates []*trackingv1.TraceUpdate) error {
+func (p *Projector) persist(ctx context.Context, traces []*wire.Split) error {
 	for {
-		err := p.cfg.Store.Project(ctx, updates)
+		err := p.cfg.Store.Project(ctx, traces)
 		if err == nil || !pg.IsTransient(err) || ctx.Err() != nil {
 			return err
 		}
 		p.meters.failures.Add(ctx, 1)
-		p.cfg.Log.WarnContext(ctx, "the projection waits for PostgreSQL", "shard", p.cfg.Shard, "waybills", len(updates), obs.KeyError, err)
+		p.cfg.Log.WarnContext(ctx, "the projection waits for PostgreSQL", "shard", p.cfg.Shard, "waybills", len(traces), obs.KeyError, err)
 		if err := wait(ctx, p.cfg.Retry); err != nil {
 			return err
 		}

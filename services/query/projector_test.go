@@ -10,10 +10,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"google.golang.org/protobuf/testing/protocmp"
 
-	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/testkit"
+	"github.com/posthaste/posthaste/services/internal/wire"
 	"github.com/posthaste/posthaste/services/query"
 )
 
@@ -21,9 +22,7 @@ func TestProject_TakesRepeatsAndDisorder(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	for _, revision := range []int{2, 1, 2, 5, 3, 5, 4} {
-		if err := pg.Project(t.Context(), b.pool, []*trackingv1.TraceUpdate{updateAt("SF0001", revision), updateAt("SF0002", 1)}); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Project(t, b.pool, updateAt("SF0001", revision), updateAt("SF0002", 1))
 	}
 	if d := cmp.Diff(updateAt("SF0001", 5), b.projected("SF0001"), protocmp.Transform()); d != "" {
 		t.Errorf("want -, got +\n%s", d)
@@ -50,14 +49,14 @@ func TestProjector_ProjectsEveryChange(t *testing.T) {
 // flaky is a projection that refuses.
 type flaky struct {
 	*pg.Query
-	refuse func(updates []*trackingv1.TraceUpdate) error
+	refuse func(traces []*wire.Split) error
 }
 
-func (f flaky) Project(ctx context.Context, updates []*trackingv1.TraceUpdate) error {
-	if err := f.refuse(updates); err != nil {
+func (f flaky) Project(ctx context.Context, traces []*wire.Split) error {
+	if err := f.refuse(traces); err != nil {
 		return err
 	}
-	return f.Query.Project(ctx, updates)
+	return f.Query.Project(ctx, traces)
 }
 
 func TestProjector_WaitsForPostgreSQL(t *testing.T) {
@@ -67,7 +66,7 @@ func TestProjector_WaitsForPostgreSQL(t *testing.T) {
 	early := make(chan int, 3)
 	b.publish(updateAt("SF0001", 1), updateAt("SF0002", 1))
 	b.project(func(cfg *query.ProjectorConfig) {
-		cfg.Store = flaky{pg.NewQuery(b.pool), func([]*trackingv1.TraceUpdate) error {
+		cfg.Store = flaky{pg.NewQuery(b.pool), func([]*wire.Split) error {
 			if tries.Add(1) > 3 {
 				return nil
 			}
@@ -95,9 +94,9 @@ func TestProjector_SetsAsideWhatIsRefused(t *testing.T) {
 	}
 	b.publish(updateAt("SF0001", 1), updateAt("SF0002", 1), updateAt("SF0003", 1))
 	b.project(func(cfg *query.ProjectorConfig) {
-		cfg.Store = flaky{pg.NewQuery(b.pool), func(updates []*trackingv1.TraceUpdate) error {
-			for _, u := range updates {
-				if u.GetWaybill().GetWaybillNumber() == "SF0002" {
+		cfg.Store = flaky{pg.NewQuery(b.pool), func(traces []*wire.Split) error {
+			for _, t := range traces {
+				if t.Waybill.GetWaybillNumber() == "SF0002" {
 					return &pgconn.PgError{Code: "22021"}
 				}
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/testkit"
 	"github.com/posthaste/posthaste/services/internal/track"
 	"github.com/posthaste/posthaste/services/query"
 )
@@ -137,9 +138,7 @@ func TestWatchWaybill_WaitsForWhatIsUnknown(t *testing.T) {
 func TestWatchWaybill_BeginsWithTheProjectionOfWhatLeftTheStream(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
-	if err := pg.Project(t.Context(), b.pool, []*trackingv1.TraceUpdate{updateAt("SF0001", 3)}); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Project(t, b.pool, updateAt("SF0001", 3))
 	c := watch(t.Context(), b.Waybills, "SF0001", 1)
 	c.chain(t, 1, 3)
 	b.publish(updateAt("SF0001", 4))

@@ -7,17 +7,15 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
-	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/rpc"
+	"github.com/posthaste/posthaste/services/internal/testkit"
 )
 
 func TestWaybills_AnswersFromTheStreamAndThenTheProjection(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	// The projection may be behind the stream, and holds what has left it.
-	if err := pg.Project(t.Context(), b.pool, []*trackingv1.TraceUpdate{updateAt("SF0001", 1), updateAt("SF0002", 2)}); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Project(t, b.pool, updateAt("SF0001", 1), updateAt("SF0002", 2))
 	b.publish(updateAt("SF0001", 3))
 	for number, revision := range map[string]int{"SF0001": 3, "SF0002": 2, "sf0002": 2} {
 		resp, err := b.GetWaybill(t.Context(), &trackingv1.GetWaybillRequest{Name: name(number)})

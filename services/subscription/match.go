@@ -2,13 +2,10 @@ package subscription
 
 import (
 	"context"
-	"fmt"
 
-	"google.golang.org/protobuf/proto"
-
-	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/track"
 	"github.com/posthaste/posthaste/services/internal/wire"
@@ -25,6 +22,7 @@ func (w *worker) match(ctx context.Context, batch []*stream.Received) error {
 		return err
 	}
 	// Only what somebody wants is decoded.
+	after := lacking(matches)
 	traces := make(map[track.Waybill]*update, len(newest))
 	p := w.newPushes(len(matches))
 	defer func() { p.end(err) }()
@@ -32,7 +30,7 @@ func (w *worker) match(ctx context.Context, batch []*stream.Received) error {
 		m := &matches[i]
 		u, ok := traces[m.Waybill]
 		if !ok {
-			u = p.begin(ctx, newest[m.Waybill])
+			u = p.begin(ctx, newest[m.Waybill], after[m.Waybill])
 			traces[m.Waybill] = u
 		}
 		if u != nil {
@@ -76,15 +74,32 @@ func (w *worker) coalesce(ctx context.Context, batch []*stream.Received) (map[tr
 	return newest, waybills
 }
 
+// lacking is, by waybill, the revision after which its pushes need the events.
+func lacking(matches []pg.Match) map[track.Waybill]track.Revision {
+	after := make(map[track.Waybill]track.Revision, len(matches))
+	for i := range matches {
+		m := &matches[i]
+		pushed := m.Pushed
+		if m.IncludeTrace {
+			pushed = 0
+		}
+		if least, ok := after[m.Waybill]; !ok || pushed < least {
+			after[m.Waybill] = pushed
+		}
+	}
+	return after
+}
+
 // update is a change that is being worked on.
 type update struct {
 	ctx   context.Context // of the change's own trace context
 	trace *track.Trace
 }
 
-// begin reads a change; nil if it can't be read.
-func (p *pushes) begin(ctx context.Context, r *stream.Received) *update {
-	t, err := decode(r.Data)
+// begin reads a change, with the events after a revision; nil if it can't be
+// read.
+func (p *pushes) begin(ctx context.Context, r *stream.Received, after track.Revision) *update {
+	t, err := decode(r.Data, after)
 	if err != nil {
 		p.unreadable(ctx, r.Subject, r.Seq, err)
 		return nil
@@ -94,12 +109,12 @@ func (p *pushes) begin(ctx context.Context, r *stream.Received) *update {
 	return &update{ctx: ctx, trace: t}
 }
 
-func decode(data []byte) (*track.Trace, error) {
-	var u trackingv1.TraceUpdate
-	if err := proto.Unmarshal(data, &u); err != nil {
-		return nil, fmt.Errorf("decode a trace: %w", err)
+func decode(data []byte, after track.Revision) (*track.Trace, error) {
+	s, err := wire.SplitUpdate(data)
+	if err != nil {
+		return nil, err
 	}
-	return wire.Trace(&u)
+	return s.Since(after)
 }
 
 // unreadable says that a change can't be pushed. It stays in the stream.

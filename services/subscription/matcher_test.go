@@ -13,10 +13,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
-	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/testkit"
 	"github.com/posthaste/posthaste/services/internal/wire"
 	"github.com/posthaste/posthaste/services/subscription"
 )
@@ -273,9 +273,7 @@ func TestMatcher_AnnouncesFromTheProjection(t *testing.T) {
 	b := newBundle(t)
 	endpoint := b.endpoint().GetName()
 	b.match()
-	if err := pg.Project(t.Context(), b.pool, []*trackingv1.TraceUpdate{wire.TraceUpdate(traceAt("SFOLD1", 7))}); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Project(t, b.pool, wire.TraceUpdate(traceAt("SFOLD1", 7)))
 	sub := b.subscribe(wish(endpoint, "SFOLD1"))
 	b.want(sub, 0, 7)
 	b.change(traceAt("SFOLD1", 8))

@@ -10,6 +10,7 @@ import (
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/track"
+	"github.com/posthaste/posthaste/services/internal/wire"
 )
 
 // Of says whose pushes and attempts are read: a waybill's, or a subscription's
@@ -203,8 +204,8 @@ func (q *Query) Traces(ctx context.Context, waybills []track.Waybill) (map[track
 }
 
 // Project is [Project] with the store's pool.
-func (q *Query) Project(ctx context.Context, updates []*trackingv1.TraceUpdate) error {
-	return Project(ctx, q.pool, updates)
+func (q *Query) Project(ctx context.Context, traces []*wire.Split) error {
+	return Project(ctx, q.pool, traces)
 }
 
 // Pushes is [Pushes] with the store's pool.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -80,57 +81,118 @@ func columns(waybills []track.Waybill) (carriers, numbers []string) {
 // Project writes the newest traces of waybills, each waybill at most once. A
 // trace that is older than what is there changes nothing, so repeats and
 // disorder are harmless.
-func Project(ctx context.Context, pool *pgxpool.Pool, updates []*trackingv1.TraceUpdate) error {
+func Project(ctx context.Context, pool *pgxpool.Pool, traces []*wire.Split) error {
 	err := InTx(ctx, pool, func(tx pgx.Tx) error {
-		b := &pgx.Batch{}
-		for _, u := range updates {
-			if err := project(b, u); err != nil {
-				return err
+		stored, err := projectedRevisions(ctx, tx, traces)
+		if err != nil {
+			return err
+		}
+		var states stateColumns
+		var events eventColumns
+		for _, t := range traces {
+			w := t.Waybill
+			// What is stored of a trace up to a revision came in one transaction
+			// with it.
+			have := stored[track.Waybill{Carrier: track.Carrier(w.GetCarrierCode()), Number: track.Number(w.GetWaybillNumber())}]
+			if track.Revision(w.GetRevision()) <= have {
+				continue
+			}
+			states.add(t)
+			for i := range t.Events {
+				if t.Events[i].Revision > have {
+					events.add(w, &t.Events[i])
+				}
 			}
 		}
+		b := &pgx.Batch{}
+		states.queue(b)
+		events.queue(b)
 		return tx.SendBatch(ctx, b).Close()
 	})
 	if err != nil {
-		return fmt.Errorf("project %d traces: %w", len(updates), err)
+		return fmt.Errorf("project %d traces: %w", len(traces), err)
 	}
 	return nil
 }
 
-// project queues one trace. Only events that changed since the revision that
-// is stored are written.
-func project(b *pgx.Batch, u *trackingv1.TraceUpdate) error {
-	w := u.GetWaybill()
-	state, err := proto.Marshal(w)
-	if err != nil {
-		return err
-	}
-	n := len(u.GetEvents())
-	ids, revisions, bodies := make([]string, n), make([]int64, n), make([][]byte, n)
-	for i, e := range u.GetEvents() {
-		if bodies[i], err = proto.Marshal(e); err != nil {
-			return err
-		}
-		ids[i], revisions[i] = e.GetId(), int64(e.GetRevision())
+func projectedRevisions(ctx context.Context, tx pgx.Tx, traces []*wire.Split) (map[track.Waybill]track.Revision, error) {
+	carriers, numbers := make([]string, len(traces)), make([]string, len(traces))
+	for i, t := range traces {
+		carriers[i], numbers[i] = t.Waybill.GetCarrierCode(), t.Waybill.GetWaybillNumber()
 	}
 	const query = `
-		WITH stored AS (
-			SELECT revision FROM waybill WHERE carrier_code = $1 AND waybill_number = $2
-		), newer AS (
-			INSERT INTO waybill AS w (carrier_code, waybill_number, revision, status, sub_status, terminal, event_count, create_time, update_time, state)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-			ON CONFLICT (carrier_code, waybill_number) DO UPDATE SET
-				revision = excluded.revision, status = excluded.status, sub_status = excluded.sub_status, terminal = excluded.terminal,
-				event_count = excluded.event_count, update_time = excluded.update_time, state = excluded.state
-			WHERE w.revision < excluded.revision
-			RETURNING carrier_code, waybill_number
-		)
+		SELECT w.carrier_code, w.waybill_number, w.revision
+		FROM unnest($1::text[], $2::text[]) AS k (carrier_code, waybill_number)
+		JOIN waybill w USING (carrier_code, waybill_number)`
+	rows, err := tx.Query(ctx, query, carriers, numbers)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[track.Waybill]track.Revision, len(traces))
+	var w track.Waybill
+	var revision int64
+	_, err = pgx.ForEachRow(rows, []any{&w.Carrier, &w.Number, &revision}, func() error {
+		found[w] = track.Revision(revision)
+		return nil
+	})
+	return found, err
+}
+
+// stateColumns are rows of waybill, by column.
+type stateColumns struct {
+	carriers, numbers    []string
+	revisions            []int64
+	statuses, subs       []int16
+	terminal             []bool
+	eventCounts          []int32
+	createTimes, updates []time.Time
+	states               [][]byte
+}
+
+func (c *stateColumns) add(t *wire.Split) {
+	w := t.Waybill
+	c.carriers, c.numbers = append(c.carriers, w.GetCarrierCode()), append(c.numbers, w.GetWaybillNumber())
+	c.revisions = append(c.revisions, int64(w.GetRevision()))
+	c.statuses, c.subs = append(c.statuses, int16(w.GetStatus())), append(c.subs, int16(w.GetSubStatus()))
+	c.terminal, c.eventCounts = append(c.terminal, w.GetTerminal()), append(c.eventCounts, w.GetEventCount())
+	c.createTimes, c.updates = append(c.createTimes, w.GetCreateTime().AsTime()), append(c.updates, w.GetUpdateTime().AsTime())
+	c.states = append(c.states, t.State)
+}
+
+func (c *stateColumns) queue(b *pgx.Batch) {
+	if len(c.numbers) == 0 {
+		return
+	}
+	const query = `
+		INSERT INTO waybill AS w (carrier_code, waybill_number, revision, status, sub_status, terminal, event_count, create_time, update_time, state)
+		SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::smallint[], $5::smallint[], $6::boolean[], $7::integer[], $8::timestamptz[], $9::timestamptz[], $10::bytea[])
+		ON CONFLICT (carrier_code, waybill_number) DO UPDATE SET
+			revision = excluded.revision, status = excluded.status, sub_status = excluded.sub_status, terminal = excluded.terminal,
+			event_count = excluded.event_count, update_time = excluded.update_time, state = excluded.state
+		WHERE w.revision < excluded.revision`
+	b.Queue(query, c.carriers, c.numbers, c.revisions, c.statuses, c.subs, c.terminal, c.eventCounts, c.createTimes, c.updates, c.states)
+}
+
+// eventColumns are rows of trace_event, by column.
+type eventColumns struct {
+	carriers, numbers, ids []string
+	revisions              []int64
+	bodies                 [][]byte
+}
+
+func (c *eventColumns) add(w *trackingv1.Waybill, e *wire.EncodedEvent) {
+	c.carriers, c.numbers = append(c.carriers, w.GetCarrierCode()), append(c.numbers, w.GetWaybillNumber())
+	c.ids, c.revisions, c.bodies = append(c.ids, e.ID), append(c.revisions, int64(e.Revision)), append(c.bodies, e.Data)
+}
+
+func (c *eventColumns) queue(b *pgx.Batch) {
+	if len(c.ids) == 0 {
+		return
+	}
+	const query = `
 		INSERT INTO trace_event AS e (carrier_code, waybill_number, event_id, revision, body)
-		SELECT newer.carrier_code, newer.waybill_number, x.event_id, x.revision, x.body
-		FROM newer, unnest($11::text[], $12::bigint[], $13::bytea[]) AS x (event_id, revision, body)
-		WHERE x.revision > coalesce((SELECT revision FROM stored), 0)
+		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[])
 		ON CONFLICT (carrier_code, waybill_number, event_id) DO UPDATE SET revision = excluded.revision, body = excluded.body
 		WHERE e.revision < excluded.revision`
-	b.Queue(query, w.GetCarrierCode(), w.GetWaybillNumber(), int64(w.GetRevision()), int16(w.GetStatus()), int16(w.GetSubStatus()), w.GetTerminal(),
-		w.GetEventCount(), w.GetCreateTime().AsTime(), w.GetUpdateTime().AsTime(), state, ids, revisions, bodies)
-	return nil
+	b.Queue(query, c.carriers, c.numbers, c.ids, c.revisions, c.bodies)
 }

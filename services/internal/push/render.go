@@ -29,7 +29,8 @@ func ID(subscriptionID string, revision track.Revision) string {
 
 // Render says what changed in a waybill after a revision, up to the trace's
 // own. It looks at nothing else, not even a clock: the same arguments give the
-// same body. The result shares the metadata and the events' maps and slices,
+// same body. Of events up to that revision it needs no more than the revision,
+// unless the whole trace is to be included. The result shares the metadata and the events' maps and slices,
 // so write it before they change.
 func Render(sub Subscription, t *track.Trace, after track.Revision) payload.Push {
 	p := payload.Push{

@@ -12,12 +12,30 @@ import (
 	"github.com/posthaste/posthaste/services/internal/track"
 )
 
+var errNoTrace = errors.New("read a trace: it names no waybill and revision")
+
 // Trace reads a message made by [TraceUpdate]. It shares the message's maps and
 // slices of text.
 func Trace(u *trackingv1.TraceUpdate) (*track.Trace, error) {
-	w := u.GetWaybill()
+	t, err := state(u.GetWaybill())
+	if err != nil {
+		return nil, err
+	}
+	if len(u.GetEvents()) > 0 {
+		t.Events = make([]track.Event, len(u.GetEvents()))
+	}
+	for i, m := range u.GetEvents() {
+		if t.Events[i], err = TrackEvent(m); err != nil {
+			return nil, fmt.Errorf("read a trace: %w", err)
+		}
+	}
+	return t, nil
+}
+
+// state reads all of a trace but its events.
+func state(w *trackingv1.Waybill) (*track.Trace, error) {
 	if w.GetCarrierCode() == "" || w.GetWaybillNumber() == "" || w.GetRevision() == 0 {
-		return nil, errors.New("read a trace: it names no waybill and revision")
+		return nil, errNoTrace
 	}
 	t := &track.Trace{
 		Waybill:    track.Waybill{Carrier: track.Carrier(w.GetCarrierCode()), Number: track.Number(w.GetWaybillNumber())},
@@ -51,14 +69,6 @@ func Trace(u *trackingv1.TraceUpdate) (*track.Trace, error) {
 		t.Links = append(t.Links, track.Link{
 			Role: track.LinkRole(l.GetRole()), Waybill: track.Waybill{Carrier: track.Carrier(l.GetCarrierCode()), Number: track.Number(l.GetWaybillNumber())},
 		})
-	}
-	if len(u.GetEvents()) > 0 {
-		t.Events = make([]track.Event, len(u.GetEvents()))
-	}
-	for i, m := range u.GetEvents() {
-		if t.Events[i], err = TrackEvent(m); err != nil {
-			return nil, fmt.Errorf("read a trace: %w", err)
-		}
 	}
 	return t, nil
 }

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -81,6 +82,54 @@ func TestTrace_SurvivesTheWire(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("trace (-want +got):\n%s", diff)
 		}
+		checkSplit(t, data, want)
+	})
+}
+
+// checkSplit holds that a message which is taken apart says the same.
+func checkSplit(t *rapid.T, data []byte, want *track.Trace) {
+	s, err := wire.SplitUpdate(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := track.Revision(rapid.Uint64Range(0, 3).Draw(t, "after"))
+	got, err := s.Since(after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := *want
+	part.Events = slices.Clone(want.Events)
+	for i, e := range want.Events {
+		if after > 0 && e.Revision <= after {
+			part.Events[i] = track.Event{ID: e.ID, Revision: e.Revision}
+		}
+	}
+	if diff := cmp.Diff(&part, got); diff != "" {
+		t.Fatalf("trace since %d (-want +got):\n%s", after, diff)
+	}
+	for i, e := range s.Events {
+		var m trackingv1.TraceEvent
+		if err := proto.Unmarshal(e.Data, &m); err != nil || track.EventID(e.ID) != want.Events[i].ID || e.Revision != want.Events[i].Revision {
+			t.Fatalf("event %d is %s of revision %d, %v", i, e.ID, e.Revision, err)
+		}
+	}
+}
+
+func FuzzSplitUpdate(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte("\x0a\x01\xff"))
+	if data, err := proto.Marshal(wire.TraceUpdate(&track.Trace{Waybill: track.Waybill{Carrier: "a", Number: "b"}, Revision: 2, Events: []track.Event{{ID: "e", Revision: 2}}})); err == nil {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := wire.SplitUpdate(data)
+		if err != nil {
+			return
+		}
+		var u trackingv1.TraceUpdate
+		if err := proto.Unmarshal(data, &u); err == nil && len(u.GetEvents()) != len(s.Events) {
+			t.Errorf("%d events, decoding finds %d", len(s.Events), len(u.GetEvents()))
+		}
 	})
 }
 
@@ -94,6 +143,15 @@ func TestTrace_RefusesWhatIsNoTrace(t *testing.T) {
 	} {
 		if _, err := wire.Trace(u); err == nil {
 			t.Errorf("%v was read", u)
+		}
+		data, err := proto.Marshal(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := wire.SplitUpdate(data); err == nil {
+			if _, err := s.Since(0); err == nil {
+				t.Errorf("%v was read when it was taken apart", u)
+			}
 		}
 	}
 }
