@@ -1,25 +1,18 @@
-// Package callback is the adapter to endpoints: one signed POST, and what came
-// of it. Whether that is an acknowledgement, and when to try again, is decided
-// in package push.
-//
-// Whatever an endpoint does is bounded: in time by the context, in size by the
-// limits here. Redirections are never followed, proxies and cookies not used.
 package callback
 
 import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
-	"io"
+	"crypto/x509"
 	"net"
 	"net/http"
-	"net/url"
+	"net/http/httptrace"
 	"strconv"
-	"strings"
-	"syscall"
 	"time"
-	"unicode/utf8"
+
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/posthaste/posthaste/pkg/webhook"
 	"github.com/posthaste/posthaste/services/internal/egress"
@@ -28,8 +21,10 @@ import (
 
 // Request is one attempt.
 type Request struct {
-	URL    string
-	Secret webhook.Secret
+	URL string
+	// Signer has the keys to sign with: one, or [webhook.Signers] while a key is
+	// being rotated.
+	Signer webhook.Signer
 	PushID string
 	Body   []byte
 	// Timeout is for all of it.
@@ -39,14 +34,16 @@ type Request struct {
 // Result is what came of an attempt.
 type Result struct {
 	Status int // HTTP; 0 when there was no answer
-	// Class is a short code of what went wrong: "timeout", "http_503"; empty for
-	// an answer in the 200s.
+	// Class is a short code of what went wrong, see the package; empty when
+	// nothing did. An answer in the 200s can have one too.
 	Class string
-	// Error is the same in words.
-	Error   string
-	Took    time.Duration
+	// Error is the same in words, for the endpoint's owner.
+	Error string
+	Took  time.Duration
+	Phases
 	Excerpt string // the beginning of the answer's body, valid text, at most 4 KiB
-	// RetryAfter is what the endpoint asked for, 0 for nothing.
+	// RetryAfter is what an answer outside the 200s asked for, 0 for nothing, or
+	// nothing that is honoured.
 	RetryAfter time.Duration
 }
 
@@ -54,21 +51,52 @@ const (
 	maxExcerpt     = 4 << 10
 	maxAnswer      = 64 << 10
 	connectTimeout = 5 * time.Second
+	bodyTimeout    = 5 * time.Second
 )
 
 // Client posts to endpoints. It is safe for concurrent use.
 type Client struct {
 	transport *http.Transport
+	dialer    net.Dialer
+	tracer    trace.Tracer // nil for no spans
 	now       func() time.Time
+	// bodyTime is how long an answer's body may take after its head.
+	bodyTime time.Duration
+}
+
+// Option changes what [NewClient] makes.
+type Option func(*options)
+
+type options struct {
+	tracer   trace.Tracer
+	resolver *net.Resolver
+	roots    *x509.CertPool
+	// connectTime is for a connection, and again for its TLS handshake.
+	connectTime, bodyTime time.Duration
+}
+
+// WithTracer makes a client span for each POST that belongs to a sampled trace,
+// or to none yet.
+func WithTracer(provider trace.TracerProvider) Option {
+	return func(o *options) {
+		o.tracer = provider.Tracer("github.com/posthaste/posthaste/services/internal/callback")
+	}
 }
 
 // NewClient makes a client whose connections a guard lets through.
-func NewClient(guard *egress.Guard, now func() time.Time) *Client {
-	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second, Control: guard.Control}
-	return &Client{now: now, transport: &http.Transport{
-		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    connectTimeout,
+func NewClient(guard *egress.Guard, now func() time.Time, opts ...Option) *Client {
+	o := options{connectTime: connectTimeout, bodyTime: bodyTimeout}
+	for _, set := range opts {
+		set(&o)
+	}
+	c := &Client{
+		dialer: net.Dialer{Timeout: o.connectTime, KeepAlive: 30 * time.Second, Control: guard.Control, Resolver: o.resolver},
+		tracer: o.tracer, now: now, bodyTime: o.bodyTime,
+	}
+	c.transport = &http.Transport{
+		DialContext:            c.dial,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.roots},
+		TLSHandshakeTimeout:    o.connectTime,
 		MaxIdleConns:           4096,
 		MaxIdleConnsPerHost:    512, // several endpoints may share a host
 		IdleConnTimeout:        90 * time.Second,
@@ -76,7 +104,18 @@ func NewClient(guard *egress.Guard, now func() time.Time) *Client {
 		DisableCompression:     true,
 		ForceAttemptHTTP2:      true,
 		WriteBufferSize:        16 << 10,
-	}}
+		HTTP2: &http.HTTP2Config{
+			// What an endpoint may send before it is read. The default, 4 MiB for each
+			// request, is memory that the limit of the body doesn't bound.
+			MaxReceiveBufferPerStream:     maxAnswer,
+			MaxReceiveBufferPerConnection: 1 << 20,
+			// A dead connection would take all pushes to its host with it, one
+			// time-out each: unlike that of HTTP/1 it outlives a request's time-out.
+			SendPingTimeout: 15 * time.Second,
+			PingTimeout:     connectTimeout,
+		},
+	}
+	return c
 }
 
 // Close closes idle connections.
@@ -85,130 +124,56 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // Post makes one attempt.
 func (c *Client) Post(ctx context.Context, r Request) Result {
 	began := c.now()
-	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	ctx, span := c.start(ctx, r.URL)
+	timed, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	res := c.post(ctx, r, began)
+	w := watch(timed, began, c.now)
+	res := c.exchange(ctx, cancel, w, r)
 	res.Took = c.now().Sub(began)
+	res.Phases = w.phases(res.Took)
+	end(span, &res)
 	return res
 }
 
-func (c *Client) post(ctx context.Context, r Request, began time.Time) (res Result) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(r.Body))
-	if err != nil {
-		return Result{Class: "url", Error: "the endpoint's URL can't be used"}
+// exchange sends a request and reads its answer. cancel ends the context of w,
+// which is below ctx.
+func (c *Client) exchange(ctx context.Context, cancel context.CancelFunc, w *watcher, r Request) (res Result) {
+	//nolint:contextcheck // w is below ctx
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(w, &w.hooks), http.MethodPost, r.URL, bytes.NewReader(r.Body))
+	if err != nil || req.URL.Hostname() == "" || req.URL.Scheme != "https" && req.URL.Scheme != "http" {
+		return failed(classURL, nil)
 	}
-	req.Header = http.Header{"Content-Type": {"application/json"}, "User-Agent": {"Posthaste"}}
-	webhook.SetHeaders(req.Header, r.PushID, began, r.Body, r.Secret)
-	trace := map[string][]string{}
-	obs.Inject(ctx, trace)
-	for name, values := range trace {
-		req.Header[http.CanonicalHeaderKey(name)] = values
+	if r.Signer == nil || r.Signer.IsZero() {
+		return failed(classNoKey, nil)
 	}
+	req.Header = make(http.Header, 8)
+	req.Header["Content-Type"] = []string{"application/json"}
+	req.Header["User-Agent"] = []string{"Posthaste"}
+	webhook.SetHeaders(req.Header, r.PushID, w.began, r.Body, r.Signer)
+	obs.Propagator().Inject(ctx, propagation.HeaderCarrier(req.Header))
+
 	// Not a client: redirections are answers like others.
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		res.Class = classify(err)
-		res.Error = words(err)
-		return res
+		return failed(classify(err, w), err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode < 100 {
+		return failed(classProtocol, nil) // three digits, and yet no status
+	}
 	res.Status = resp.StatusCode
+	var class string
+	res.Excerpt, class = c.readBody(ctx, cancel, w, resp)
 	if res.Status/100 != 2 {
 		res.Class = "http_" + strconv.Itoa(res.Status)
 		res.Error = "the endpoint answered " + strconv.Itoa(res.Status)
 		res.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), c.now())
+		return res
 	}
-	var body [maxExcerpt]byte
-	n, err := io.ReadFull(resp.Body, body[:])
-	res.Excerpt = excerpt(body[:n])
-	if err == nil {
-		// Read on a little, so that the connection can be used again; an endless
-		// answer is cut off.
-		_, err = io.CopyN(io.Discard, resp.Body, maxAnswer-maxExcerpt)
-	}
-	switch {
-	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF) && complete(resp, n):
-	case ctx.Err() != nil:
-		// The answer's head came in time; a body that drips says nothing more.
-	case res.Class == "":
-		res.Class, res.Error = "broken_answer", "the answer broke off: "+words(err)
-	}
+	res.Class, res.Error = class, words[class]
 	return res
 }
 
-// complete says whether a short read is all there was: ReadFull calls any short
-// body unexpected.
-func complete(resp *http.Response, n int) bool {
-	return resp.ContentLength < 0 || resp.ContentLength == int64(n)
-}
-
-func classify(err error) string {
-	var dns *net.DNSError
-	var op *net.OpError
-	var cert *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	var alert tls.AlertError
-	switch {
-	case errors.Is(err, egress.ErrRefused):
-		return "egress_refused"
-	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
-		return "timeout"
-	case errors.Is(err, context.Canceled):
-		return "cancelled"
-	case errors.As(err, &dns):
-		return "dns"
-	case errors.As(err, &cert), errors.As(err, &record), errors.As(err, &alert):
-		return "tls"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "connection_refused"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "connection_reset"
-	case errors.As(err, &op) && op.Op == "dial":
-		return "connect"
-	case strings.Contains(err.Error(), "tls:"):
-		return "tls"
-	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "HTTP/1.x transport"):
-		return "protocol"
-	}
-	return "network"
-}
-
-func isTimeout(err error) bool {
-	var t interface{ Timeout() bool }
-	return errors.As(err, &t) && t.Timeout()
-}
-
-// words are an error without the URL, which may hold a secret in its query.
-func words(err error) string {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
-	}
-	text := strings.ToValidUTF8(strings.ReplaceAll(err.Error(), "\x00", ""), "\uFFFD")
-	return text[:min(len(text), 500)]
-}
-
-// excerpt makes bytes a text that PostgreSQL takes.
-func excerpt(b []byte) string {
-	if len(b) == 0 {
-		return ""
-	}
-	s := string(b)
-	if utf8.ValidString(s) && !strings.Contains(s, "\x00") {
-		return s
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
-
-// retryAfter reads seconds or a date; 0 for nothing that makes sense.
-func retryAfter(value string, now time.Time) time.Duration {
-	if value == "" {
-		return 0
-	}
-	if seconds, err := strconv.Atoi(value); err == nil {
-		return time.Duration(min(max(seconds, 0), 1<<20)) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(at.Sub(now), 0)
-	}
-	return 0
+func failed(class string, err error) Result {
+	return Result{Class: class, Error: describe(class, err)}
 }
