@@ -192,7 +192,7 @@ func TestReportEvents_AcceptsNothingOfTheBadAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp.GetAcceptedCount() != 0 || resp.AcceptTime != nil || len(resp.GetRejectedEvents()) != 2 || resp.GetRejectedEvents()[1].GetIndex() != 1 {
+	if resp.GetAcceptedCount() != 0 || resp.GetAcceptTime() != nil || len(resp.GetRejectedEvents()) != 2 || resp.GetRejectedEvents()[1].GetIndex() != 1 {
 		t.Errorf("the answer is %v", resp)
 	}
 }

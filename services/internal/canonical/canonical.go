@@ -35,7 +35,8 @@ const (
 )
 
 // Event checks an event and makes it canonical. The same event gives the same
-// id, whenever it is received. The error names the field as the proto does.
+// id, whenever it is received. The error names the field as the proto does. The
+// two share their attributes.
 func Event(e *ingestv1.ReportedEvent, receive time.Time) (track.Waybill, track.Event, *carrier.FieldError) {
 	w, bad := waybill(e)
 	if bad != nil {
@@ -217,9 +218,17 @@ func location(field string, l *trackingv1.Location) (track.Location, *carrier.Fi
 		Text: l.GetText(), City: l.GetCity(), Region: l.GetRegion(), Country: l.GetCountry(), Postcode: l.GetPostcode(),
 		FacilityCode: l.GetFacilityCode(), FacilityName: l.GetFacilityName(), FacilityType: l.GetFacilityType(),
 	}
-	for _, s := range [...]string{out.Text, out.City, out.Region, out.Country, out.Postcode, out.FacilityCode, out.FacilityName, out.FacilityType} {
-		if strings.IndexByte(s, 0) >= 0 {
-			return track.Location{}, bad(field, "must not contain the character NUL")
+	for _, f := range [...]struct{ name, value string }{
+		{".text", out.Text},
+		{".city", out.City},
+		{".region", out.Region},
+		{".postcode", out.Postcode},
+		{".facility_code", out.FacilityCode},
+		{".facility_name", out.FacilityName},
+		{".facility_type", out.FacilityType},
+	} {
+		if strings.IndexByte(f.value, 0) >= 0 {
+			return track.Location{}, bad(field+f.name, "must not contain the character NUL")
 		}
 	}
 	if c := out.Country; c != "" && (len(c) != 2 || c[0] < 'A' || c[0] > 'Z' || c[1] < 'A' || c[1] > 'Z') {
@@ -250,7 +259,11 @@ func identify(w track.Waybill, e *ingestv1.ReportedEvent) track.EventID {
 		code = e.GetStatus().String() + "/" + e.GetSubStatus().String()
 	}
 	if e.GetTargetEventId() != "" || e.GetEstimateTime() != "" {
-		code = strings.Join([]string{code, e.GetKind().String(), e.GetTargetEventId(), e.GetEstimateTime()}, "\x00")
+		kind := e.GetKind()
+		if kind == trackingv1.EventKind_EVENT_KIND_UNSPECIFIED {
+			kind = trackingv1.EventKind_EVENT_KIND_EVENT // it means the same
+		}
+		code = strings.Join([]string{code, kind.String(), e.GetTargetEventId(), e.GetEstimateTime()}, "\x00")
 	}
 	return track.DeriveID(track.IDParts{
 		Waybill: w, Time: e.GetEventTime(), Code: code, Location: e.GetLocation().GetText(), Text: e.GetText(),

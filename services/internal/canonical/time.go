@@ -13,6 +13,9 @@ const (
 	maxYear = 2200
 )
 
+// maxOffset is beyond any clock on earth; more is a mistake.
+const maxOffset = 18 * time.Hour
+
 // timeRule is what a caller is told.
 const timeRule = "must be RFC 3339 with or without offset, such as 2025-03-01T10:02:11+08:00 or 2025-03-01 10:02, or a date, from 1990 to 2200"
 
@@ -134,8 +137,9 @@ func (r *reader) offset() time.Duration {
 	hours := r.digits(2)
 	r.one(':')
 	minutes := r.digits(2)
-	if hours > 18 || minutes > 59 {
+	offset := time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute
+	if offset > maxOffset || minutes > 59 {
 		r.failed = true
 	}
-	return sign * (time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute)
+	return sign * offset
 }
