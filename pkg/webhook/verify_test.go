@@ -36,6 +36,9 @@ func TestVerify_AcceptsWhatWasSignedAndNothingElse(t *testing.T) {
 	secret, old := mustParse(t, vectorSecret), mustParse(t, NewSecret())
 	public, stranger := mustParsePrivate(t, vectorPrivateKey).Public(), mustParsePrivate(t, NewPrivateKey()).Public()
 	now := time.Unix(vectorTime, 0)
+	// What anyone can make: the signature with an empty key.
+	mac := sum(Secret{}, vectorID, strconv.Itoa(vectorTime), []byte(vectorBody))
+	nobodys := versionHMAC + base64.StdEncoding.EncodeToString(mac[:])
 	// As signed by the published private key.
 	asymmetric := set(HeaderSignature, vectorEd25519Signature)
 	for _, tt := range []struct {
@@ -86,6 +89,8 @@ func TestVerify_AcceptsWhatWasSignedAndNothingElse(t *testing.T) {
 		{name: "another secret", secrets: []Secret{old}, want: ErrSignature},
 		{name: "another version", secrets: []Secret{secret}, change: set(HeaderSignature, "v2"+vectorSignature[2:]), want: ErrSignature},
 		{name: "half a signature", secrets: []Secret{secret}, change: set(HeaderSignature, vectorSignature[:20]), want: ErrSignature},
+		{name: "by nobody's key, a zero secret beside", secrets: []Secret{{}, secret}, change: set(HeaderSignature, nobodys), want: ErrSignature},
+		{name: "unused bits set", secrets: []Secret{secret}, change: set(HeaderSignature, strings.TrimSuffix(vectorSignature, "E=")+"F="), want: ErrSignature},
 		{name: "an empty signature", secrets: []Secret{secret}, change: set(HeaderSignature, "v1,"), want: ErrSignature},
 		{name: "a signature in hexadecimal", secrets: []Secret{secret}, change: set(HeaderSignature, "v1,83484cf52b04f8e4cf253"), want: ErrSignature},
 		{name: "separated by commas", secrets: []Secret{secret}, change: set(HeaderSignature, vectorSignature+","+vectorSignature), want: ErrSignature},

@@ -20,8 +20,9 @@ var excerpts = sync.Pool{New: func() any { return new([maxExcerpt]byte) }}
 // what is wrong with the body, empty for nothing. ctx is the caller's; w's
 // context is below it and ends by cancel.
 func (c *Client) readBody(ctx context.Context, cancel context.CancelFunc, w *watcher, resp *http.Response) (text, class string) {
-	// Without a body there is nothing to wait for. After 101 the body is the
-	// connection itself, which no context ends: a read could hang for ever.
+	// Without a body there is nothing to wait for. After 101, which counts as having
+	// none, the body is the connection itself, which no context ends: a read could
+	// hang for ever.
 	if resp.StatusCode < 200 || resp.ContentLength == 0 {
 		return "", ""
 	}

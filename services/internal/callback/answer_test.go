@@ -265,3 +265,28 @@ func TestPost_BoundsHTTP2Too(t *testing.T) {
 		})
 	}
 }
+
+// What is sent and not read is memory, whatever the limit of reading.
+func TestPost_LetsHTTP2SendLittleMoreThanIsRead(t *testing.T) {
+	t.Parallel()
+	sent := make(chan int, 1)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		total := 0
+		for r.Context().Err() == nil {
+			if n, err := w.Write(make([]byte, 4<<10)); err == nil {
+				total += n
+			}
+		}
+		sent <- total
+	}))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	if res := post(t, newClient(t, trusting(s.Certificate())), newRequest(t, s.URL, patient)); res.Class != "body_too_large" {
+		t.Errorf("result is %+v", res)
+	}
+	// As much as is read, a window, and what the server itself holds back.
+	if got := <-sent; got > 3*maxAnswer {
+		t.Errorf("%d bytes were sent", got)
+	}
+}

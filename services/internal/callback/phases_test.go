@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/netip"
 	"testing"
 	"time"
@@ -60,6 +61,30 @@ func TestPost_CountsNoPhaseThatDidNotHappen(t *testing.T) {
 	r.URL = "not a URL"
 	if res := post(t, newClient(t), r); res.Phases != (Phases{}) {
 		t.Errorf("result is %+v", res)
+	}
+}
+
+// What an attempt began and then did without, because a connection came free, is
+// another's.
+func TestWatcher_CountsItsOwnConnectionOnly(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	w := watch(t.Context(), now, func() time.Time { now = now.Add(time.Second); return now })
+	w.note(&w.dns)
+	w.note(&w.dnsDone)
+	w.note(&w.connect)
+	if got, want := w.phases(4*time.Second), (Phases{DNS: time.Second, Connect: time.Second}); got != want {
+		t.Errorf("while it waits: %+v, want %+v", got, want)
+	}
+	w.gotConn(httptrace.GotConnInfo{Reused: true}) // at 4 s
+	w.note(&w.firstByte)                           // at 5 s, before the writing is noted
+	w.wroteRequest(httptrace.WroteRequestInfo{})
+	if got, want := w.phases(6*time.Second), (Phases{FirstByte: time.Second, Reused: true}); got != want {
+		t.Errorf("with another's connection: %+v, want %+v", got, want)
+	}
+	w.gotConn(httptrace.GotConnInfo{}) // that one was dead
+	if got := w.phases(9 * time.Second); got.Reused || got.DNS != time.Second || got.Connect != 6*time.Second {
+		t.Errorf("with its own: %+v", got)
 	}
 }
 
