@@ -6,11 +6,10 @@
 //
 // The newest message of a waybill's subject in TRACE is its state. A batch of
 // raw traces is mapped, gathered by waybill, merged into the states, and what
-// changed is published as one atomic batch, each message with the sequence that
-// it was made from as its expectation. So two normalizers can race, and a
-// waybill's chain of revisions can't fork: the batch of the one that is late is
-// refused, and it begins again from what the other wrote. Raw traces are
-// acknowledged after that. A death in between repeats the merge, which then
+// changed is published at once, each message with the sequence that it was made
+// from as its expectation. So two normalizers can race, and a waybill's chain of
+// revisions can't fork: what the one that is late publishes is refused, and it
+// begins again from what the other wrote. Raw traces are acknowledged after that. A death in between repeats the merge, which then
 // finds nothing new.
 //
 // # What is where

@@ -27,7 +27,7 @@ type (
 		Lag(ctx context.Context) (stream.Lag, error)
 	}
 	publisher interface {
-		PublishAtomic(ctx context.Context, msgs []stream.Message) (uint64, error)
+		Store(ctx context.Context, msgs []stream.Message) []stream.Outcome
 	}
 	rejecter interface {
 		Publish(ctx context.Context, msgs ...stream.Message) error
@@ -76,7 +76,7 @@ const (
 	defaultMessage = 1 << 20
 	// maxHeader is what the headers of a message may take of it.
 	maxHeader = 4 << 10
-	// maxBytes of one atomic batch.
+	// maxBytes are published at once.
 	maxBytes = 4 << 20
 	// handBack is how long raw traces wait that can't be worked on now.
 	handBack = 2 * time.Second
@@ -89,7 +89,7 @@ const (
 	maxRounds = 20
 )
 
-// batchSizes are the most messages in one atomic batch, by the failures before:
+// batchSizes are the most messages published at once, by the failures before:
 // what fails is parted from what doesn't.
 var batchSizes = [...]int{stream.MaxBatch, 250, 50, 10, 1}
 
@@ -320,8 +320,8 @@ func (s *Service) sift(ctx context.Context, j *job, now time.Time, why error) bo
 	return len(reports) > 0 && s.advance(j, now, reports...) == nil
 }
 
-// publish publishes changed states in atomic batches of at most most messages,
-// and acknowledges what led to them. It returns the jobs to begin again.
+// publish publishes changed states, at most most at once, and acknowledges what
+// led to them. It returns the jobs to begin again.
 func (s *Service) publish(ctx context.Context, jobs []*job, most int) (again []*job) {
 	for len(jobs) > 0 {
 		var msgs []stream.Message
@@ -339,29 +339,32 @@ func (s *Service) publish(ctx context.Context, jobs []*job, most int) (again []*
 }
 
 func (s *Service) publishBatch(ctx context.Context, jobs []*job, msgs []stream.Message) (again []*job) {
-	first, err := s.cfg.Trace.PublishAtomic(ctx, msgs)
-	if err == nil {
-		for i, j := range jobs {
-			s.states.Set(j.waybill, state{trace: j.after, seq: first + uint64(i)})
+	var failed error
+	for i, o := range s.cfg.Trace.Store(ctx, msgs) {
+		j := jobs[i]
+		if o.Err == nil {
+			s.states.Set(j.waybill, state{trace: j.after, seq: o.Seq})
 			s.ack(ctx, j)
+			continue
 		}
-		s.meters.merged.Add(ctx, int64(len(jobs)))
-		return nil
-	}
-	// Whatever happened, what is in memory may be old: another normalizer was
-	// quicker, or the batch was stored and its answer lost.
-	for _, j := range jobs {
+		// Whatever happened, what is in memory may be old: another normalizer was
+		// quicker, or the message was stored and its answer lost.
 		s.states.Invalidate(j.waybill)
+		again = append(again, j)
+		if !errors.Is(o.Err, stream.ErrStale) {
+			failed = o.Err
+		}
 	}
-	if errors.Is(err, stream.ErrStale) {
-		return jobs
+	s.meters.merged.Add(ctx, int64(len(jobs)-len(again)))
+	if failed == nil {
+		return again
 	}
-	s.cfg.Log.WarnContext(ctx, "trace updates can't be published; they are tried again", "updates", len(jobs), obs.KeyError, err)
+	s.cfg.Log.WarnContext(ctx, "trace updates can't be published; they are tried again", "updates", len(again), obs.KeyError, failed)
 	if wait(ctx, pause) != nil {
-		s.handBack(ctx, jobs)
+		s.handBack(ctx, again)
 		return nil
 	}
-	return jobs
+	return again
 }
 
 const (

@@ -284,12 +284,14 @@ type lossy struct {
 	lost atomic.Bool
 }
 
-func (p *lossy) PublishAtomic(ctx context.Context, msgs []stream.Message) (uint64, error) {
-	seq, err := p.Publisher.PublishAtomic(ctx, msgs)
-	if err == nil && !p.lost.Swap(true) {
-		return 0, context.DeadlineExceeded
+func (p *lossy) Store(ctx context.Context, msgs []stream.Message) []stream.Outcome {
+	outcomes := p.Publisher.Store(ctx, msgs)
+	if outcomes[0].Err == nil && !p.lost.Swap(true) {
+		for i := range outcomes {
+			outcomes[i] = stream.Outcome{Err: context.DeadlineExceeded}
+		}
 	}
-	return seq, err
+	return outcomes
 }
 
 func TestNormalizer_IsSilentWhenOnlyTheAnswerWasLost(t *testing.T) {
@@ -323,8 +325,8 @@ func (w *world) elsewhere(m *stream.Received, edit func(*track.Event)) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := w.updates.PublishAtomic(w.t.Context(), []stream.Message{{Subject: m.Subject, Data: data, Expect: &m.Seq}}); err != nil {
-		w.t.Fatal(err)
+	if o := w.updates.Store(w.t.Context(), []stream.Message{{Subject: m.Subject, Data: data, Expect: &m.Seq}}); o[0].Err != nil {
+		w.t.Fatal(o[0].Err)
 	}
 }
 

@@ -44,8 +44,13 @@ func (w *worker) announce(ctx context.Context) error {
 		}
 		p.add(u.ctx, u.trace, m) //nolint:contextcheck // below the trace of its change
 	}
-	if err = p.publish(ctx, true); err != nil {
+	if err = p.publish(ctx, "announcement"); err != nil {
 		return err
+	}
+	if len(p.done) > 0 {
+		if err = w.cfg.Matching.Done(ctx, w.lease, p.done, true); err != nil {
+			return err
+		}
 	}
 	w.meters.announced.Add(ctx, int64(len(p.done)))
 	w.announced = ""

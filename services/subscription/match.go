@@ -14,13 +14,15 @@ import (
 // traceDestination names where changes come from, in spans.
 const traceDestination = "posthaste.v1.trace.{slot}.{carrier}.{waybill}"
 
-// match works on a batch of changes: publish, record, acknowledge.
-func (w *worker) match(ctx context.Context, batch []*stream.Received) error {
-	newest, waybills := w.coalesce(ctx, batch)
-	matches, err := w.cfg.Matching.Of(ctx, waybills)
+// match works on a batch of changes: publish, record, acknowledge. The latter
+// two go on when it returns.
+func (w *worker) match(ctx, owned context.Context, batch []*stream.Received) error {
+	newest, waybills := w.coalesce(owned, batch)
+	matches, err := w.cfg.Matching.Of(owned, waybills)
 	if err != nil {
 		return err
 	}
+	w.overlay(matches)
 	// Only what somebody wants is decoded.
 	after := lacking(matches)
 	traces := make(map[track.Waybill]*update, len(newest))
@@ -30,27 +32,24 @@ func (w *worker) match(ctx context.Context, batch []*stream.Received) error {
 		m := &matches[i]
 		u, ok := traces[m.Waybill]
 		if !ok {
-			u = p.begin(ctx, newest[m.Waybill], after[m.Waybill])
+			u = p.begin(owned, newest[m.Waybill], after[m.Waybill])
 			traces[m.Waybill] = u
 		}
 		if u != nil {
 			p.add(u.ctx, u.trace, m) //nolint:contextcheck // below the span of its change
 		}
 	}
-	if err = p.publish(ctx, false); err != nil {
+	if err = p.publish(owned, "change"); err != nil {
 		return err
 	}
-	for _, r := range batch {
-		if err := r.Ack(); err != nil {
-			// It comes again, and changes nothing then.
-			w.cfg.Log.WarnContext(ctx, "a change was worked on and can't be acknowledged", obs.KeyStream, stream.Trace, obs.KeyError, err)
-			break
-		}
+	if err = w.settle(); err != nil {
+		return err
 	}
+	w.record(ctx, owned, p.done, batch)
 	last := batch[len(batch)-1]
 	w.seen = last.Time
-	w.meters.batch.Record(ctx, int64(len(batch)))
-	w.meters.lag.Record(ctx, w.cfg.Now().Sub(batch[0].Time).Seconds())
+	w.meters.batch.Record(owned, int64(len(batch)))
+	w.meters.lag.Record(owned, w.cfg.Now().Sub(batch[0].Time).Seconds())
 	return nil
 }
 

@@ -280,17 +280,45 @@ func TestMatcher_AnnouncesFromTheProjection(t *testing.T) {
 	b.want(sub, 7, 8)
 }
 
-// failing fails to record once, after the pushes were published.
-type failing struct {
+// forgetful fails to record once.
+type forgetful struct {
 	*pg.Matching
 	left atomic.Int32
 }
 
-func (f *failing) Done(ctx context.Context, l pg.Lease, done []pg.Pushed, announced bool) error {
+func (f *forgetful) Done(ctx context.Context, l pg.Lease, done []pg.Pushed, announced bool) error {
 	if f.left.Add(-1) >= 0 {
 		return errors.New("the database went away")
 	}
 	return f.Matching.Done(ctx, l, done, announced)
+}
+
+func TestMatcher_RecordsAgainAfterAFailure(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	endpoint := b.endpoint().GetName()
+	sub := b.subscribe(wish(endpoint, "SFAGAIN2"))
+	f := &forgetful{Matching: pg.NewMatching(b.pool)}
+	b.match(func(c *subscription.MatcherConfig) { c.Matching = f })
+	b.settle(endpoint)
+	f.left.Store(1)
+	for at := range 3 {
+		b.change(traceAt("SFAGAIN2", at+1))
+		b.want(sub, uint64(at), uint64(at+1))
+	}
+}
+
+// lossy publishes and loses the first answer.
+type lossy struct {
+	*stream.Publisher
+	left atomic.Int32
+}
+
+func (l *lossy) Publish(ctx context.Context, msgs ...stream.Message) error {
+	if err := l.Publisher.Publish(ctx, msgs...); err != nil || l.left.Add(-1) < 0 {
+		return err
+	}
+	return context.DeadlineExceeded
 }
 
 func TestMatcher_RepeatsUnderTheSameIDAfterAFailure(t *testing.T) {
@@ -298,10 +326,11 @@ func TestMatcher_RepeatsUnderTheSameIDAfterAFailure(t *testing.T) {
 	b := newBundle(t)
 	endpoint := b.endpoint().GetName()
 	sub := b.subscribe(wish(endpoint, "SFAGAIN1"))
-	f := &failing{Matching: pg.NewMatching(b.pool)}
-	b.match(func(c *subscription.MatcherConfig) { c.Matching = f })
+	l := &lossy{Publisher: stream.NewPublisher(b.js, stream.Push, stream.PublisherOptions{})}
+	t.Cleanup(l.Close)
+	b.match(func(c *subscription.MatcherConfig) { c.Push = l })
 	b.settle(endpoint)
-	f.left.Store(1)
+	l.left.Store(1)
 	b.change(traceAt("SFAGAIN1", 1))
 	first, again := b.next(), b.next()
 	if first.GetPushId() != again.GetPushId() || string(first.GetBody()) != string(again.GetBody()) {

@@ -114,9 +114,9 @@ func receiveTime(t *track.Trace, after track.Revision) time.Time {
 	return newest
 }
 
-// publish stores the pushes and then records them. After an error some may be
-// stored; they are published again.
-func (p *pushes) publish(ctx context.Context, announced bool) error {
+// publish stores the pushes. After an error some may be stored; they are
+// published again.
+func (p *pushes) publish(ctx context.Context, cause string) error {
 	if p.err != nil {
 		return p.err
 	}
@@ -126,15 +126,6 @@ func (p *pushes) publish(ctx context.Context, announced bool) error {
 			return err
 		}
 		rest = rest[n:]
-	}
-	if len(p.done) > 0 {
-		if err := p.cfg.Matching.Done(ctx, p.lease, p.done, announced); err != nil {
-			return err
-		}
-	}
-	cause := "change"
-	if announced {
-		cause = "announcement"
 	}
 	p.meters.pushes.Add(ctx, int64(len(p.msgs)), metric.WithAttributes(attribute.String("cause", cause)))
 	return nil

@@ -10,14 +10,16 @@ import (
 	"github.com/posthaste/posthaste/services/internal/stream"
 )
 
-// worker works on a shard for as long as it is owned. It is one goroutine: what
-// it does never overlaps.
+// worker works on a shard for as long as it is owned. It is one goroutine, beside
+// which no more than the recording of one batch goes on.
 type worker struct {
 	*shard
 
 	lease    pg.Lease
 	consumer consumer
 	recent   recent
+	// recording is what goes on beside; nil for nothing.
+	recording *recording
 	// seen is when the newest change that was worked on was stored.
 	seen time.Time
 	// announced is the last id of a page of announcements that was full; empty to
@@ -27,6 +29,7 @@ type worker struct {
 
 // run ends when ctx does, after what is in progress, which is done under owned.
 func (w *worker) run(ctx, owned context.Context, batches <-chan []*stream.Received) error {
+	defer func() { _ = w.settle() }()
 	sweeps := time.NewTicker(w.cfg.Sweep)
 	defer sweeps.Stop()
 	w.wake() // what was left by whoever owned it before
@@ -34,13 +37,19 @@ func (w *worker) run(ctx, owned context.Context, batches <-chan []*stream.Receiv
 		var err error
 		select {
 		case b := <-batches:
-			err = w.persist(ctx, "match changes", func() error { return w.match(owned, b) })
+			err = w.persist(ctx, "match changes", func() error { return w.match(ctx, owned, b) })
+		case <-w.recorded():
+			err = w.settle()
 		case <-w.woken:
-			err = w.persist(ctx, "announce", func() error { return w.announce(owned) })
+			if err = w.settle(); err == nil {
+				err = w.persist(ctx, "announce", func() error { return w.announce(owned) })
+			}
 		case <-sweeps.C:
 			w.recent.age()
 			w.wake()
-			err = w.persist(ctx, "end subscriptions", func() error { return w.end(owned) })
+			if err = w.settle(); err == nil {
+				err = w.persist(ctx, "end subscriptions", func() error { return w.end(owned) })
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -15,7 +15,7 @@ import (
 
 // startDelivery starts the service that pushes until acknowledged.
 func startDelivery(_ context.Context, env *Env) (func(context.Context) error, error) {
-	client := callback.NewClient(egress.New(env.Config.Egress.Allow), time.Now)
+	client := callback.NewClient(egress.New(env.Config.Egress.Allow), time.Now, callback.WithTracer(env.Telemetry.Tracer))
 	s, err := delivery.New(delivery.Config{
 		Store: pg.NewDelivery(env.PG), Post: client,
 		Consume: func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error) {

@@ -8,9 +8,9 @@
 // Every stream is on file, refuses new messages when full rather than dropping
 // old ones, and lives on a server that syncs before it acknowledges
 // (sync_interval: always). A single publish then costs an fsync of its own;
-// only an atomic batch is synced once for all its messages. So nothing here
-// publishes one by one: [Publisher] gathers what concurrent callers hand in
-// while the batch before is on its way, which is group commit.
+// only an atomic batch is synced once for all its messages. So [Publisher]
+// gathers what concurrent callers hand in while what went before is on its way,
+// which is group commit: the more comes, the less each costs.
 //
 // # Consuming
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -19,7 +20,7 @@ const MaxBatch = 1000
 // Errors of publishing.
 var (
 	// ErrStale says that an expectation failed: somebody else published to the
-	// subject. Nothing of the batch was stored.
+	// subject, or the message shared a batch with one for which that is so.
 	ErrStale = errors.New("a newer message is on the subject")
 	// ErrClosed says that the publisher was closed before the message was sent.
 	ErrClosed = errors.New("publisher is closed")
@@ -28,7 +29,7 @@ var (
 // Message is one message to publish.
 type Message struct {
 	Subject string
-	Header  nats.Header // kept by the publisher; may be nil
+	Header  nats.Header // may be nil
 	Data    []byte
 	// Expect is the stream sequence that the last message on Subject must have,
 	// 0 for none; nil doesn't check.
@@ -79,10 +80,9 @@ func NewPublisher(js jetstream.JetStream, stream string, opts PublisherOptions) 
 }
 
 // Publish stores the messages and returns when all are on disk. Concurrent
-// callers share atomic batches, so one call with many messages may be split
-// over several; after an error some may be stored. A context that ends first
-// leaves the outcome unknown. Messages must not carry expectations: use
-// [Publisher.PublishAtomic].
+// callers share what goes to the server at once; after an error some may be
+// stored. A context that ends first leaves the outcome unknown. Messages must
+// not carry expectations: use [Publisher.Store].
 func (p *Publisher) Publish(ctx context.Context, msgs ...Message) error {
 	for len(msgs) > p.opts.MaxBatch {
 		if err := p.Publish(ctx, msgs[:p.opts.MaxBatch]...); err != nil {
@@ -122,7 +122,7 @@ func (p *Publisher) Close() {
 	<-p.done
 }
 
-// run sends one batch at a time. While it waits for the server, callers queue
+// run sends what is queued at once, and nothing more until it is stored. While it waits for the server, callers queue
 // up; that is what makes the next batch large.
 func (p *Publisher) run() {
 	defer close(p.done)
@@ -174,57 +174,108 @@ func (p *Publisher) send(batch []*request) {
 			msgs = append(msgs, r.msgs...)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), p.opts.Timeout)
-	defer cancel()
-	_, err := p.PublishAtomic(ctx, msgs)
-	if err != nil && len(batch) > 1 && !errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		// One caller's bad message must not fail the others: each gets a batch
-		// of its own.
-		for _, r := range batch {
-			_, err := p.PublishAtomic(ctx, r.msgs)
-			r.done <- err
-		}
-		return
-	}
+	outcomes := p.Store(context.Background(), msgs)
 	for _, r := range batch {
+		err := first(outcomes[:len(r.msgs)])
+		outcomes = outcomes[len(r.msgs):]
+		if err != nil && len(batch) > 1 && !errors.Is(err, context.DeadlineExceeded) {
+			// One caller's bad message must not fail the others: each is tried by
+			// itself.
+			err = first(p.Store(context.Background(), r.msgs))
+		}
 		r.done <- err
 	}
 }
 
-// PublishAtomic stores at most [MaxBatch] messages, all or none, synced once,
-// and returns the sequence of the first; the others follow it without a gap. A
-// failed expectation gives [ErrStale]. No subject may occur twice in a batch
-// whose messages carry expectations.
-func (p *Publisher) PublishAtomic(ctx context.Context, msgs []Message) (uint64, error) {
-	if len(msgs) == 0 {
-		return 0, nil
+// Outcome is what became of a message.
+type Outcome struct {
+	Seq uint64 // in the stream; 0 when there was an error
+	// Err is [ErrStale] when the message isn't stored; after any other error it may
+	// be.
+	Err error
+}
+
+func first(outcomes []Outcome) error {
+	for _, o := range outcomes {
+		if o.Err != nil {
+			return o.Err
+		}
 	}
+	return nil
+}
+
+// fewMessages are published one by one, pipelined, each synced for itself. The
+// server stages an atomic batch in files of its own, whose creation costs about
+// as much as syncing a dozen messages; beyond, the one sync of a batch wins by
+// far.
+const fewMessages = 12
+
+// Store publishes at most [MaxBatch] messages, in order, and returns what became
+// of each when those that are stored are on disk. Those with an expectation are
+// stored only where it holds. A failure may fail others of the call. No subject
+// may occur twice in a call with expectations.
+func (p *Publisher) Store(ctx context.Context, msgs []Message) []Outcome {
+	outcomes := make([]Outcome, len(msgs))
 	if len(msgs) > MaxBatch {
-		return 0, fmt.Errorf("publish to %s: %d messages in one batch, at most %d are taken", p.stream, len(msgs), MaxBatch)
+		for i := range outcomes {
+			outcomes[i].Err = fmt.Errorf("publish to %s: %d messages at once, at most %d are taken", p.stream, len(msgs), MaxBatch)
+		}
+		return outcomes
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.opts.Timeout)
 	defer cancel()
+	if len(msgs) <= fewMessages {
+		p.storeEach(ctx, msgs, outcomes)
+	} else {
+		p.storeBatch(ctx, msgs, outcomes)
+	}
+	return outcomes
+}
+
+func (p *Publisher) storeEach(ctx context.Context, msgs []Message, outcomes []Outcome) {
+	acks := make([]jetstream.PubAckFuture, len(msgs))
+	for i, m := range msgs {
+		acks[i], outcomes[i].Err = p.js.PublishMsgAsync(m.wire(), jetstream.WithExpectStream(p.stream))
+	}
+	for i, ack := range acks {
+		o := &outcomes[i]
+		if o.Err == nil {
+			select {
+			case a := <-ack.Ok():
+				o.Seq = a.Sequence
+			case o.Err = <-ack.Err():
+			case <-ctx.Done():
+				o.Err = ctx.Err()
+			}
+		}
+		if o.Err != nil {
+			o.Err = p.wrap(1, o.Err)
+		}
+	}
+}
+
+func (p *Publisher) storeBatch(ctx context.Context, msgs []Message, outcomes []Outcome) {
 	out := make([]*nats.Msg, len(msgs))
 	for i, m := range msgs {
 		out[i] = m.wire()
 	}
-	if len(out) == 1 {
-		// A batch of one costs more than a plain publish and promises no more.
-		ack, err := p.js.PublishMsg(ctx, out[0], jetstream.WithExpectStream(p.stream))
-		if err != nil {
-			return 0, p.wrap(len(msgs), err)
-		}
-		return ack.Sequence, nil
-	}
 	ack, err := jetstreamext.PublishMsgBatch(ctx, p.js, out, jetstreamext.BatchFlowControl{AckFirst: false})
 	if err != nil {
-		return 0, p.wrap(len(msgs), err)
+		err = p.wrap(len(msgs), err)
+		for i := range outcomes {
+			outcomes[i].Err = err
+		}
+		return
 	}
-	return ack.Sequence - ack.BatchSize + 1, nil
+	for i := range outcomes {
+		outcomes[i].Seq = ack.Sequence - ack.BatchSize + 1 + uint64(i)
+	}
 }
 
 func (m Message) wire() *nats.Msg {
-	h := m.Header
+	// A batch's headers are added to it, and a message may be tried again without
+	// one.
+	h := maps.Clone(m.Header)
 	if h == nil {
 		h = make(nats.Header, 4)
 	}
