@@ -215,8 +215,10 @@ func TestKdniao_RefusesWhatCannotBeUsedAndSaysWhy(t *testing.T) {
 // A push about money is acknowledged, or it would come for ever.
 func TestKdniao_AcknowledgesWhatIsNotAboutParcels(t *testing.T) {
 	t.Parallel()
-	money := `{"EBusinessID":"1237100","ShipperCode":"SF","LogisticCode":"SF1000000000001","OrderState":"2","AccountName":"x"}`
-	for _, kind := range []string{"107", "102"} {
+	for kind, money := range map[string]string{
+		"102": `{"EBusinessID":"1237100","ShipperCode":"SF","LogisticCode":"SF1000000000001","OrderState":"2","AccountName":"x"}`,
+		"107": `{"EBusinessID":"1237100","OrderCode":"1","AccountName":"x"}`, // by its type alone
+	} {
 		w := newWorld(t)
 		form := kdniaoForm(kdniaoPush(money))
 		form.Set("RequestType", kind)
