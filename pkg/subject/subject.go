@@ -86,6 +86,19 @@ func SlotsOf(kind string, slots []Slot) []string {
 	return filters
 }
 
+// Fold moves a subject to the slot that stands for all slots with the same
+// remainder by shards: they have one reader, so what is for it may go together.
+func Fold(subject string, shards int) string {
+	rest, ok := strings.CutPrefix(subject, Prefix+".")
+	kind, rest, more := strings.Cut(rest, ".")
+	slot, rest, full := strings.Cut(rest, ".")
+	n, err := strconv.ParseUint(slot, 10, 8)
+	if !ok || !more || !full || err != nil || shards < 1 {
+		return subject
+	}
+	return Prefix + "." + kind + "." + Slot(n%uint64(shards)).token() + "." + rest
+}
+
 // ParseTrace reads a subject made by [Trace].
 func ParseTrace(subject string) (carrier, waybill string, err error) {
 	rest, ok := strings.CutPrefix(subject, Prefix+".trace.")

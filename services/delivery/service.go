@@ -81,6 +81,8 @@ const (
 	retryPause      = 500 * time.Millisecond
 	// maxUnacknowledged messages of a shard are handed out at once.
 	maxUnacknowledged = 20_000
+	// prefetch bounds memory: each may be a bundle.
+	prefetch = 400
 )
 
 // Service delivers.
@@ -141,7 +143,7 @@ func (s *Service) runShard(ctx context.Context, index int, durable string) error
 			Stream: stream.Push, Durable: durable, Kind: "push", Slots: slots,
 			// What is in a lane is worked on for as long as it takes; after a crash the
 			// next owner resets the consumer and needn't wait for this.
-			AckWait: time.Hour, MaxAckPending: maxUnacknowledged,
+			AckWait: time.Hour, MaxAckPending: maxUnacknowledged, Prefetch: prefetch,
 		})
 		if err != nil {
 			return err

@@ -192,10 +192,12 @@ func (s *shard) take(ctx context.Context, batch []*stream.Received) error {
 	unsettled := s.cfg.Now().Before(s.settled)
 	for _, m := range batch {
 		// What is lost here comes again after what followed it: out of order.
-		if m.ConsumerSeq != s.sequence+1 {
+		if m.Part == 0 {
+			s.sequence++
+		}
+		if m.ConsumerSeq != s.sequence {
 			return errAstray
 		}
-		s.sequence = m.ConsumerSeq
 		s.unacknowledged++
 		var o pipelinev1.PushOrder
 		if err := proto.Unmarshal(m.Data, &o); err != nil || o.GetSubscriptionId() == "" || o.GetEndpointId() == "" || o.GetRevision() <= o.GetAfterRevision() {

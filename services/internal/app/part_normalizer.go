@@ -18,13 +18,16 @@ import (
 // before those that needn't wait do.
 const rawMaxAckPending = 100_000
 
+// rawPrefetch bounds memory: each may be a bundle.
+const rawPrefetch = 400
+
 // startNormalizer starts the service that makes canonical traces of what was taken in.
 func startNormalizer(ctx context.Context, env *Env) (func(context.Context) error, error) {
 	trace := stream.NewPublisher(env.JetStream, stream.Trace, stream.PublisherOptions{})
 	rejected := stream.NewPublisher(env.JetStream, stream.Rejected, stream.PublisherOptions{})
 	stop, err := env.eachShard("normalizer", func(shard int, slots []subject.Slot) (func(context.Context) error, func(), error) {
 		durable := "normalizer-raw-" + strconv.Itoa(shard)
-		raw, err := stream.NewConsumer(ctx, env.JetStream, stream.ConsumerOptions{Stream: stream.Raw, Durable: durable, Kind: "raw", Slots: slots, MaxAckPending: rawMaxAckPending})
+		raw, err := stream.NewConsumer(ctx, env.JetStream, stream.ConsumerOptions{Stream: stream.Raw, Durable: durable, Kind: "raw", Slots: slots, MaxAckPending: rawMaxAckPending, Prefetch: rawPrefetch})
 		if err != nil {
 			return nil, nil, err
 		}

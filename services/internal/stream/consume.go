@@ -21,9 +21,12 @@ type ConsumerOptions struct {
 	// "push"); no slots means all.
 	Kind          string
 	Slots         []subject.Slot
-	MaxAckPending int           // 0 means 10,000
-	MaxBatch      int           // most messages in one batch; 0 means 1,000
-	AckWait       time.Duration // 0 means 60 s
+	MaxAckPending int // 0 means 10,000
+	MaxBatch      int // most messages in one batch; 0 means 1,000
+	// Prefetch is how many messages may be on their way here; 0 means twice
+	// MaxBatch. A bundle is one message.
+	Prefetch int
+	AckWait  time.Duration // 0 means 60 s
 }
 
 // Received is one message to work on. It must be acknowledged, by
@@ -37,25 +40,38 @@ type Received struct {
 	Time    time.Time // when it was stored
 	// ConsumerSeq counts deliveries of this consumer since it was made or reset.
 	ConsumerSeq uint64
+	// Part is its place in the bundle that it came in, 0 when it came alone. All
+	// parts have one Seq and ConsumerSeq.
+	Part int
 	// Redelivered says that it was handed out before: its effects may be done.
 	Redelivered bool
 
-	msg jetstream.Msg
+	msg      jetstream.Msg
+	together *together // nil when it came alone
 }
 
 // Ack says that the message's effects are durable. A lost acknowledgement
 // leads to a redelivery, which is harmless by construction.
-func (r *Received) Ack() error {
-	if err := r.msg.Ack(); err != nil {
-		return fmt.Errorf("acknowledge %s %d: %w", r.Subject, r.Seq, err)
-	}
-	return nil
-}
+func (r *Received) Ack() error { return r.end(false, 0) }
 
-// Nak asks for the message again after a delay.
-func (r *Received) Nak(delay time.Duration) error {
-	if err := r.msg.NakWithDelay(delay); err != nil {
-		return fmt.Errorf("hand back %s %d: %w", r.Subject, r.Seq, err)
+// Nak asks for the message again after a delay. Others that came in a bundle with
+// it come again too.
+func (r *Received) Nak(delay time.Duration) error { return r.end(true, delay) }
+
+func (r *Received) end(nak bool, delay time.Duration) (err error) {
+	last := true
+	if r.together != nil {
+		last, nak, delay, err = r.together.end(nak, delay)
+	}
+	switch {
+	case err != nil || !last:
+	case nak:
+		err = r.msg.NakWithDelay(delay)
+	default:
+		err = r.msg.Ack()
+	}
+	if err != nil {
+		return fmt.Errorf("acknowledge or hand back %s %d: %w", r.Subject, r.Seq, err)
 	}
 	return nil
 }
@@ -84,6 +100,7 @@ type pull struct {
 func NewConsumer(ctx context.Context, js jetstream.JetStream, opts ConsumerOptions) (*Consumer, error) {
 	opts.MaxAckPending = orDefault(opts.MaxAckPending, 10_000)
 	opts.MaxBatch = orDefault(opts.MaxBatch, 1000)
+	opts.Prefetch = orDefault(opts.Prefetch, 2*opts.MaxBatch)
 	opts.AckWait = orDefault(opts.AckWait, 60*time.Second)
 	cfg := jetstream.ConsumerConfig{
 		Durable:       opts.Durable,
@@ -109,14 +126,14 @@ func NewConsumer(ctx context.Context, js jetstream.JetStream, opts ConsumerOptio
 }
 
 func (c *Consumer) start() error {
-	p := &pull{msgs: make(chan jetstream.Msg, c.opts.MaxBatch), stop: make(chan struct{})}
+	p := &pull{msgs: make(chan jetstream.Msg, min(c.opts.MaxBatch, c.opts.Prefetch)), stop: make(chan struct{})}
 	var err error
 	p.consume, err = c.consumer.Consume(func(m jetstream.Msg) {
 		select {
 		case p.msgs <- m:
 		case <-p.stop:
 		}
-	}, jetstream.PullMaxMessages(2*c.opts.MaxBatch))
+	}, jetstream.PullMaxMessages(c.opts.Prefetch))
 	if err != nil {
 		return fmt.Errorf("consume %s: %w", c.opts.Durable, err)
 	}
@@ -167,7 +184,7 @@ func (c *Consumer) TakeOver(ctx context.Context) (uint64, error) {
 var ErrStopped = errors.New("consumer is stopped")
 
 // Next waits for one message and returns it with all that have arrived since,
-// up to MaxBatch, in stream order.
+// up to MaxBatch and the rest of a bundle, in stream order.
 func (c *Consumer) Next(ctx context.Context) ([]*Received, error) {
 	c.mu.Lock()
 	p := c.current
@@ -184,11 +201,11 @@ func (c *Consumer) Next(ctx context.Context) ([]*Received, error) {
 		return nil, ctx.Err()
 	}
 	batch := make([]*Received, 0, min(len(p.msgs)+1, c.opts.MaxBatch))
-	batch = append(batch, received(first))
+	batch = unpack(batch, first)
 	for len(batch) < c.opts.MaxBatch {
 		select {
 		case m := <-p.msgs:
-			batch = append(batch, received(m))
+			batch = unpack(batch, m)
 			continue
 		default:
 		}

@@ -45,6 +45,10 @@ type PublisherOptions struct {
 	// Timeout is how long the server may take for a batch; 0 means 5 s. After
 	// it the outcome is unknown: the caller repeats, and repeats are harmless.
 	Timeout time.Duration
+	// Bundle gives the subject under which messages of a subject may go together as
+	// one, for [Publisher.Publish]; nil keeps each by itself. One message is one to
+	// store, to sync, to hand out and to acknowledge, which is most of what it costs.
+	Bundle func(subject string) string
 }
 
 // Publisher publishes to one stream. It is safe for concurrent use.
@@ -174,17 +178,37 @@ func (p *Publisher) send(batch []*request) {
 			msgs = append(msgs, r.msgs...)
 		}
 	}
-	outcomes := p.Store(context.Background(), msgs)
+	outcomes := p.store(context.Background(), msgs)
 	for _, r := range batch {
 		err := first(outcomes[:len(r.msgs)])
 		outcomes = outcomes[len(r.msgs):]
 		if err != nil && len(batch) > 1 && !errors.Is(err, context.DeadlineExceeded) {
 			// One caller's bad message must not fail the others: each is tried by
 			// itself.
-			err = first(p.Store(context.Background(), r.msgs))
+			err = first(p.store(context.Background(), r.msgs))
 		}
 		r.done <- err
 	}
+}
+
+// store is [Publisher.Store] of bundles.
+func (p *Publisher) store(ctx context.Context, msgs []Message) []Outcome {
+	if p.opts.Bundle == nil || len(msgs) == 1 {
+		return p.Store(ctx, msgs)
+	}
+	packed, at, err := pack(msgs, p.opts.Bundle)
+	outcomes := make([]Outcome, len(msgs))
+	if err != nil {
+		for i := range outcomes {
+			outcomes[i].Err = fmt.Errorf("publish %d messages to %s: bundle: %w", len(msgs), p.stream, err)
+		}
+		return outcomes
+	}
+	stored := p.Store(ctx, packed)
+	for i := range outcomes {
+		outcomes[i] = stored[at[i]]
+	}
+	return outcomes
 }
 
 // Outcome is what became of a message.

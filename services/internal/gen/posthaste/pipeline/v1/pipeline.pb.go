@@ -397,6 +397,117 @@ func (x *PushOrder) GetReceiveTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// Bundle is several messages of a stream as one, which is then one to store,
+// to sync and to hand out.
+type Bundle struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order.
+	Parts         []*Bundle_Part `protobuf:"bytes,1,rep,name=parts,proto3" json:"parts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bundle) Reset() {
+	*x = Bundle{}
+	mi := &file_posthaste_pipeline_v1_pipeline_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bundle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bundle) ProtoMessage() {}
+
+func (x *Bundle) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_pipeline_v1_pipeline_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bundle.ProtoReflect.Descriptor instead.
+func (*Bundle) Descriptor() ([]byte, []int) {
+	return file_posthaste_pipeline_v1_pipeline_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Bundle) GetParts() []*Bundle_Part {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+// Part is one of the messages.
+type Bundle_Part struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subject it would have had.
+	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// The first value of each header.
+	Headers map[string]string `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The payload.
+	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bundle_Part) Reset() {
+	*x = Bundle_Part{}
+	mi := &file_posthaste_pipeline_v1_pipeline_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bundle_Part) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bundle_Part) ProtoMessage() {}
+
+func (x *Bundle_Part) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_pipeline_v1_pipeline_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bundle_Part.ProtoReflect.Descriptor instead.
+func (*Bundle_Part) Descriptor() ([]byte, []int) {
+	return file_posthaste_pipeline_v1_pipeline_proto_rawDescGZIP(), []int{3, 0}
+}
+
+func (x *Bundle_Part) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Bundle_Part) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Bundle_Part) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 var File_posthaste_pipeline_v1_pipeline_proto protoreflect.FileDescriptor
 
 const file_posthaste_pipeline_v1_pipeline_proto_rawDesc = "" +
@@ -442,7 +553,16 @@ const file_posthaste_pipeline_v1_pipeline_proto_rawDesc = "" +
 	"\brevision\x18\b \x01(\x04R\brevision\x12\x12\n" +
 	"\x04body\x18\t \x01(\fR\x04body\x12=\n" +
 	"\freceive_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTimeB\xf7\x01\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\"\x80\x02\n" +
+	"\x06Bundle\x128\n" +
+	"\x05parts\x18\x01 \x03(\v2\".posthaste.pipeline.v1.Bundle.PartR\x05parts\x1a\xbb\x01\n" +
+	"\x04Part\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12I\n" +
+	"\aheaders\x18\x02 \x03(\v2/.posthaste.pipeline.v1.Bundle.Part.HeadersEntryR\aheaders\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\xf7\x01\n" +
 	"\x19com.posthaste.pipeline.v1B\rPipelineProtoP\x01ZUgithub.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1;pipelinev1\xa2\x02\x03PPX\xaa\x02\x15Posthaste.Pipeline.V1\xca\x02\x15Posthaste\\Pipeline\\V1\xe2\x02!Posthaste\\Pipeline\\V1\\GPBMetadata\xea\x02\x17Posthaste::Pipeline::V1b\x06proto3"
 
 var (
@@ -457,26 +577,31 @@ func file_posthaste_pipeline_v1_pipeline_proto_rawDescGZIP() []byte {
 	return file_posthaste_pipeline_v1_pipeline_proto_rawDescData
 }
 
-var file_posthaste_pipeline_v1_pipeline_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_posthaste_pipeline_v1_pipeline_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_posthaste_pipeline_v1_pipeline_proto_goTypes = []any{
 	(*RawTrace)(nil),              // 0: posthaste.pipeline.v1.RawTrace
 	(*RejectedRaw)(nil),           // 1: posthaste.pipeline.v1.RejectedRaw
 	(*PushOrder)(nil),             // 2: posthaste.pipeline.v1.PushOrder
-	nil,                           // 3: posthaste.pipeline.v1.RawTrace.ContextEntry
-	(v1.SourceKind)(0),            // 4: posthaste.tracking.v1.SourceKind
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*Bundle)(nil),                // 3: posthaste.pipeline.v1.Bundle
+	nil,                           // 4: posthaste.pipeline.v1.RawTrace.ContextEntry
+	(*Bundle_Part)(nil),           // 5: posthaste.pipeline.v1.Bundle.Part
+	nil,                           // 6: posthaste.pipeline.v1.Bundle.Part.HeadersEntry
+	(v1.SourceKind)(0),            // 7: posthaste.tracking.v1.SourceKind
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_posthaste_pipeline_v1_pipeline_proto_depIdxs = []int32{
-	4, // 0: posthaste.pipeline.v1.RawTrace.source_kind:type_name -> posthaste.tracking.v1.SourceKind
-	3, // 1: posthaste.pipeline.v1.RawTrace.context:type_name -> posthaste.pipeline.v1.RawTrace.ContextEntry
-	5, // 2: posthaste.pipeline.v1.RawTrace.receive_time:type_name -> google.protobuf.Timestamp
-	5, // 3: posthaste.pipeline.v1.RejectedRaw.receive_time:type_name -> google.protobuf.Timestamp
-	5, // 4: posthaste.pipeline.v1.PushOrder.receive_time:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	7, // 0: posthaste.pipeline.v1.RawTrace.source_kind:type_name -> posthaste.tracking.v1.SourceKind
+	4, // 1: posthaste.pipeline.v1.RawTrace.context:type_name -> posthaste.pipeline.v1.RawTrace.ContextEntry
+	8, // 2: posthaste.pipeline.v1.RawTrace.receive_time:type_name -> google.protobuf.Timestamp
+	8, // 3: posthaste.pipeline.v1.RejectedRaw.receive_time:type_name -> google.protobuf.Timestamp
+	8, // 4: posthaste.pipeline.v1.PushOrder.receive_time:type_name -> google.protobuf.Timestamp
+	5, // 5: posthaste.pipeline.v1.Bundle.parts:type_name -> posthaste.pipeline.v1.Bundle.Part
+	6, // 6: posthaste.pipeline.v1.Bundle.Part.headers:type_name -> posthaste.pipeline.v1.Bundle.Part.HeadersEntry
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_pipeline_v1_pipeline_proto_init() }
@@ -490,7 +615,7 @@ func file_posthaste_pipeline_v1_pipeline_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_posthaste_pipeline_v1_pipeline_proto_rawDesc), len(file_posthaste_pipeline_v1_pipeline_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
