@@ -11,6 +11,9 @@
 // can be divided by slot without moving a waybill. To follow every waybill of
 // a carrier, put a wildcard in its place: posthaste.v1.trace.*.sf.>
 //
+// Several raw traces or pushes for one reader may be stored as one message, on
+// posthaste.v1.raw.<slot>.bundle and posthaste.v1.push.<slot>.bundle.
+//
 // A token that comes from outside keeps a–z, A–Z, 0–9, '-' and '_'; every other
 // byte is written as '=' and two upper-case hexadecimal digits.
 package subject
@@ -86,17 +89,17 @@ func SlotsOf(kind string, slots []Slot) []string {
 	return filters
 }
 
-// Fold moves a subject to the slot that stands for all slots with the same
-// remainder by shards: they have one reader, so what is for it may go together.
-func Fold(subject string, shards int) string {
+// Bundle is where messages go together that are for the same reader, when slots
+// with the same remainder by shards have one reader.
+func Bundle(subject string, shards int) string {
 	rest, ok := strings.CutPrefix(subject, Prefix+".")
 	kind, rest, more := strings.Cut(rest, ".")
-	slot, rest, full := strings.Cut(rest, ".")
+	slot, _, full := strings.Cut(rest, ".")
 	n, err := strconv.ParseUint(slot, 10, 8)
 	if !ok || !more || !full || err != nil || shards < 1 {
 		return subject
 	}
-	return Prefix + "." + kind + "." + Slot(n%uint64(shards)).token() + "." + rest
+	return Prefix + "." + kind + "." + Slot(n%uint64(shards)).token() + ".bundle"
 }
 
 // ParseTrace reads a subject made by [Trace].

@@ -7,20 +7,20 @@ import (
 	"github.com/posthaste/posthaste/pkg/subject"
 )
 
-func TestFold_StaysWithTheSameReader(t *testing.T) {
+func TestBundle_StaysWithTheSameReader(t *testing.T) {
 	t.Parallel()
 	for _, shards := range []int{1, 2, 3, 8, 64} {
 		for s := range subject.Slots {
 			from := subject.SlotsOf("raw", []subject.Slot{subject.Slot(s)})[0]
 			from = strings.TrimSuffix(from, ">") + "kdniao"
-			want := strings.TrimSuffix(subject.SlotsOf("raw", []subject.Slot{subject.Slot(s % shards)})[0], ">") + "kdniao"
-			if got := subject.Fold(from, shards); got != want {
+			want := strings.TrimSuffix(subject.SlotsOf("raw", []subject.Slot{subject.Slot(s % shards)})[0], ">") + "bundle"
+			if got := subject.Bundle(from, shards); got != want {
 				t.Errorf("%s by %d is %s, want %s", from, shards, got, want)
 			}
 		}
 	}
 	for _, other := range []string{"", "elsewhere", "posthaste.v1.rejected", "posthaste.v1.raw.xx.kdniao"} {
-		if got := subject.Fold(other, 2); got != other {
+		if got := subject.Bundle(other, 2); got != other {
 			t.Errorf("%q became %q", other, got)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	ingestv1 "github.com/posthaste/posthaste/pkg/api/posthaste/ingest/v1"
-	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/ingest"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/stream"
@@ -13,9 +12,7 @@ import (
 
 // startIngest starts the service that takes in what sources report, over HTTP and gRPC.
 func startIngest(_ context.Context, env *Env) (func(context.Context) error, error) {
-	raw := stream.NewPublisher(env.JetStream, stream.Raw, stream.PublisherOptions{
-		Bundle: func(s string) string { return subject.Fold(s, max(env.Config.Work.Shards, 1)) },
-	})
+	raw := stream.NewPublisher(env.JetStream, stream.Raw, stream.PublisherOptions{Bundle: env.bundle})
 	rejected := stream.NewPublisher(env.JetStream, stream.Rejected, stream.PublisherOptions{})
 	stop := func(context.Context) error {
 		raw.Close()

@@ -21,10 +21,7 @@ func startSubscription(_ context.Context, env *Env) (func(context.Context) error
 	subscriptionv1.RegisterEndpointServiceServer(env.GRPC, subscription.NewEndpoints(control))
 	subscriptionv1.RegisterSubscriptionServiceServer(env.GRPC, subscription.NewSubscriptions(control))
 
-	pushes := stream.NewPublisher(env.JetStream, stream.Push, stream.PublisherOptions{
-		// Those to one endpoint go together.
-		Bundle: func(s string) string { return s },
-	})
+	pushes := stream.NewPublisher(env.JetStream, stream.Push, stream.PublisherOptions{Bundle: env.bundle})
 	m, err := subscription.NewMatcher(subscription.MatcherConfig{
 		Matching: pg.NewMatching(env.PG), Push: pushes,
 		Consume: func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error) {

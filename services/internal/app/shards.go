@@ -44,3 +44,6 @@ func (e *Env) eachShard(part string, start func(shard int, slots []subject.Slot)
 	}
 	return stop, nil
 }
+
+// bundle lets messages for one shard go together.
+func (e *Env) bundle(of string) string { return subject.Bundle(of, max(e.Config.Work.Shards, 1)) }

@@ -14,7 +14,7 @@ import (
 func bundles(t *testing.T) (*stream.Publisher, *stream.Consumer) {
 	t.Helper()
 	js := testkit.JetStream(t)
-	p := stream.NewPublisher(js, stream.Raw, stream.PublisherOptions{Bundle: func(s string) string { return subject.Fold(s, 2) }})
+	p := stream.NewPublisher(js, stream.Raw, stream.PublisherOptions{Bundle: func(s string) string { return subject.Bundle(s, 2) }})
 	t.Cleanup(p.Close)
 	c, err := stream.NewConsumer(t.Context(), js, stream.ConsumerOptions{Stream: stream.Raw, Durable: "normalizer-raw-0", Kind: "raw"})
 	if err != nil {
@@ -68,7 +68,7 @@ func TestBundle_ArrivesInPartsAsTheyWere(t *testing.T) {
 			if r.Subject != msgs[i].Subject || string(r.Data) != string(msgs[i].Data) || r.Header.Get("traceparent") != fmt.Sprint("t", i) {
 				t.Errorf("message %d is another: %s %v", i, r.Subject, r.Header)
 			}
-			to := subject.Fold(r.Subject, 2)
+			to := subject.Bundle(r.Subject, 2)
 			if seen[i] || lastOf[to] > i {
 				t.Errorf("message %d comes again or late", i)
 			}
