@@ -46,15 +46,30 @@ func (s *shard) change(l *lane, sub string, due time.Time) {
 	s.pending.changed = append(s.pending.changed, change{l, sub, due})
 }
 
-// flush hands what is pending to the committer, unless that is at work: then it
-// gathers more.
+// commitInterval lies between the beginnings of commits, so that there is one
+// sync for what ends in that time. Nobody waits for it: what follows a push in
+// memory begins before the commit.
+const commitInterval = 50 * time.Millisecond
+
+func (s *shard) untilFlush() time.Duration {
+	if s.committing || s.pending.empty() {
+		return time.Hour
+	}
+	return max(commitInterval-s.cfg.Now().Sub(s.flushed), 0)
+}
+
+// flush hands what is pending to the committer, unless that is at work or was a
+// moment ago: then more is gathered.
 func (s *shard) flush() {
 	if s.committing || s.pending.empty() {
 		return
 	}
-	b := s.pending
-	s.pending = &batch{}
 	now := s.cfg.Now()
+	if !s.stopping && now.Sub(s.flushed) < commitInterval {
+		return
+	}
+	b := s.pending
+	s.pending, s.flushed = &batch{}, now
 	for l := range b.park {
 		b.outcomes.ParkAll(l.id, l.settings.reason, now)
 	}

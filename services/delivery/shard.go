@@ -45,6 +45,7 @@ type shard struct {
 
 	pending    *batch
 	committing bool
+	flushed    time.Time // when the last commit began
 	refreshing bool
 
 	events  chan func()
@@ -153,7 +154,7 @@ func (s *shard) loop(ctx context.Context, batches <-chan []*stream.Received) err
 		if s.stopping && s.inFlight == 0 && !s.committing && s.pending.empty() {
 			return ctx.Err()
 		}
-		timer.Reset(s.untilDue())
+		timer.Reset(min(s.untilDue(), s.untilFlush()))
 		select {
 		case b := <-batches:
 			// Of what isn't taken because of a stop, nothing has begun: it comes again.

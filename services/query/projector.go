@@ -23,7 +23,7 @@ const (
 	fullBatch = 500
 	// defaultLinger lets changes gather, since nobody waits for the projection
 	// and a transaction is dear.
-	defaultLinger = 50 * time.Millisecond
+	defaultLinger = 200 * time.Millisecond
 	// defaultRetry is between tries while PostgreSQL is away.
 	defaultRetry = time.Second
 	// setAside is how long a change waits that can't be projected by itself: until
@@ -48,7 +48,7 @@ type ProjectorConfig struct {
 	Trace  consumer // of the shard's slots
 	Store  projection
 	Shard  int
-	Linger time.Duration // 0 means 50 ms
+	Linger time.Duration // 0 means 200 ms
 	Retry  time.Duration // 0 means 1 s
 	Log    *slog.Logger
 	Meter  metric.MeterProvider

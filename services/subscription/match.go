@@ -42,10 +42,9 @@ func (w *worker) match(ctx, owned context.Context, batch []*stream.Received) err
 	if err = p.publish(owned, "change"); err != nil {
 		return err
 	}
-	if err = w.settle(); err != nil {
+	if err = w.record(ctx, owned, p.done, batch); err != nil {
 		return err
 	}
-	w.record(ctx, owned, p.done, batch)
 	last := batch[len(batch)-1]
 	w.seen = last.Time
 	w.meters.batch.Record(owned, int64(len(batch)))

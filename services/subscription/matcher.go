@@ -252,7 +252,7 @@ func (s *shard) work(ctx, owned context.Context, l pg.Lease) error {
 	batches := make(chan []*stream.Received)
 	group.Go(func() error { return fetch(ctx, c, batches) })
 	group.Go(func() error {
-		w := &worker{shard: s, lease: l, consumer: c}
+		w := &worker{shard: s, lease: l, consumer: c, pushed: map[string]track.Revision{}}
 		return w.run(ctx, owned, batches)
 	})
 	return group.Wait()

@@ -2,61 +2,87 @@ package subscription
 
 import (
 	"context"
+	"time"
 
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
-	"github.com/posthaste/posthaste/services/internal/track"
 )
 
-// recording is a batch whose pushes are stored and are being recorded while the
-// next batch is matched: the disk of PostgreSQL and that of NATS needn't wait for
+// recording is what is recorded of batches whose pushes are stored, while more
+// batches are matched: the disk of PostgreSQL and that of NATS needn't wait for
 // each other.
 type recording struct {
-	pushed map[string]track.Revision // by subscription
-	ended  chan struct{}
-	err    error // once it has ended
+	done  []pg.Pushed
+	batch []*stream.Received // acknowledged afterwards
+	ended chan struct{}
+	err   error // once it has ended
 }
 
-// record begins to record what was pushed of a batch, and then acknowledges the
-// batch.
-func (w *worker) record(ctx, owned context.Context, done []pg.Pushed, batch []*stream.Received) {
-	r := &recording{pushed: make(map[string]track.Revision, len(done)), ended: make(chan struct{})}
+// recordInterval lies between the beginnings of recordings, so that there is one
+// sync for what is matched in that time.
+const recordInterval = 50 * time.Millisecond
+
+// maxUnrecorded changes are matched and not recorded yet.
+const maxUnrecorded = 5000
+
+// record notes what was pushed of a batch. It is recorded when what was noted
+// before has been, and then the batch is acknowledged.
+func (w *worker) record(ctx, owned context.Context, done []pg.Pushed, batch []*stream.Received) error {
 	for _, d := range done {
-		r.pushed[d.ID] = d.Revision
+		w.pushed[d.ID] = d.Revision
 	}
-	w.recording = r
+	w.noted.done, w.noted.batch = append(w.noted.done, done...), append(w.noted.batch, batch...)
+	if len(w.noted.batch) > maxUnrecorded {
+		return w.settle(ctx, owned)
+	}
+	w.recordNoted(ctx, owned)
+	return nil
+}
+
+// recordNoted records what is noted, unless something is being recorded.
+func (w *worker) recordNoted(ctx, owned context.Context) {
+	if w.recording != nil || len(w.noted.batch) == 0 {
+		return
+	}
+	r := &recording{done: w.noted.done, batch: w.noted.batch, ended: make(chan struct{})}
+	w.recording, w.noted = r, recording{}
 	go func() {
 		defer close(r.ended)
-		if len(done) > 0 {
-			r.err = w.persist(ctx, "record pushes", func() error { return w.cfg.Matching.Done(owned, w.lease, done, false) })
+		began := w.cfg.Now()
+		if r.done = newest(r.done); len(r.done) > 0 {
+			r.err = w.persist(ctx, "record pushes", func() error { return w.cfg.Matching.Done(owned, w.lease, r.done, false) })
 			if r.err != nil {
 				return
 			}
 		}
-		for _, m := range batch {
+		for _, m := range r.batch {
 			if err := m.Ack(); err != nil {
 				// It comes again, and changes nothing then.
 				w.cfg.Log.WarnContext(owned, "a change was worked on and can't be acknowledged", obs.KeyStream, stream.Trace, obs.KeyError, err)
 				return
 			}
 		}
+		_ = pause(ctx, recordInterval-w.cfg.Now().Sub(began)) // a stop needn't wait
 	}()
 }
 
-// settle waits until nothing is being recorded. An error is for good: the shard
-// is lost, or the context has ended.
-func (w *worker) settle() error {
-	r := w.recording
-	if r == nil {
-		return nil
+// newest keeps of each subscription what was noted last.
+func newest(done []pg.Pushed) []pg.Pushed {
+	at := make(map[string]int, len(done))
+	kept := done[:0:0]
+	for _, d := range done {
+		if i, ok := at[d.ID]; ok {
+			kept[i] = d
+			continue
+		}
+		at[d.ID] = len(kept)
+		kept = append(kept, d)
 	}
-	<-r.ended
-	w.recording = nil
-	return r.err
+	return kept
 }
 
-// recorded is closed when what is being recorded has ended.
+// recorded is closed when what is being recorded has been.
 func (w *worker) recorded() <-chan struct{} {
 	if w.recording == nil {
 		return nil
@@ -64,13 +90,38 @@ func (w *worker) recorded() <-chan struct{} {
 	return w.recording.ended
 }
 
-// overlay tells of what is being recorded to matches that were read meanwhile.
-func (w *worker) overlay(matches []pg.Match) {
-	if w.recording == nil {
-		return
+// next ends what has been recorded and begins with what was noted meanwhile. An
+// error is for good: the shard is lost, or the context has ended.
+func (w *worker) next(ctx, owned context.Context) error {
+	r := w.recording
+	<-r.ended
+	w.recording = nil
+	if r.err != nil {
+		return r.err
 	}
+	for _, d := range r.done {
+		if w.pushed[d.ID] == d.Revision {
+			delete(w.pushed, d.ID)
+		}
+	}
+	w.recordNoted(ctx, owned)
+	return nil
+}
+
+// settle waits until all is recorded.
+func (w *worker) settle(ctx, owned context.Context) error {
+	for w.recordNoted(ctx, owned); w.recording != nil; {
+		if err := w.next(ctx, owned); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overlay tells matches of what isn't recorded yet.
+func (w *worker) overlay(matches []pg.Match) {
 	for i := range matches {
 		m := &matches[i]
-		m.Pushed = max(m.Pushed, w.recording.pushed[m.ID])
+		m.Pushed = max(m.Pushed, w.pushed[m.ID])
 	}
 }

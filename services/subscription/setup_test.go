@@ -303,10 +303,34 @@ func (b *bundle) want(sub *subscriptionv1.Subscription, after, revision uint64) 
 	return p
 }
 
-// settle waits until the matcher has seen all that was done before: a new
-// subscription is announced after it, and its waybill's change comes after that.
+// matched waits until every change is matched and recorded.
+func (b *bundle) matched() {
+	b.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c, err := b.js.Consumer(b.t.Context(), stream.Trace, "subscription-match-0")
+		if err == nil {
+			info := c.CachedInfo()
+			if info.NumPending == 0 && info.NumAckPending == 0 {
+				return
+			}
+		} else if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			b.t.Fatal(err)
+		}
+		select {
+		case <-tick.C:
+		case <-b.t.Context().Done():
+			b.t.Fatal("the test ended before all was matched")
+		}
+	}
+}
+
+// settle waits until the matcher has seen all that was done before: it has
+// acknowledged every change, and announced a new subscription.
 func (b *bundle) settle(endpoint string) {
 	b.t.Helper()
+	b.matched()
 	number := fmt.Sprint("SETTLE", time.Now().UnixNano())
 	b.change(traceAt(number, 1))
 	sub := b.subscribe(wish(endpoint, number))

@@ -8,18 +8,22 @@ import (
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/track"
 )
 
 // worker works on a shard for as long as it is owned. It is one goroutine, beside
-// which no more than the recording of one batch goes on.
+// which no more than one recording goes on.
 type worker struct {
 	*shard
 
 	lease    pg.Lease
 	consumer consumer
 	recent   recent
-	// recording is what goes on beside; nil for nothing.
+	// recording goes on beside, nil for nothing; noted is what comes after it; pushed
+	// is, by subscription, what of both isn't recorded yet.
 	recording *recording
+	noted     recording
+	pushed    map[string]track.Revision
 	// seen is when the newest change that was worked on was stored.
 	seen time.Time
 	// announced is the last id of a page of announcements that was full; empty to
@@ -29,7 +33,7 @@ type worker struct {
 
 // run ends when ctx does, after what is in progress, which is done under owned.
 func (w *worker) run(ctx, owned context.Context, batches <-chan []*stream.Received) error {
-	defer func() { _ = w.settle() }()
+	defer func() { _ = w.settle(ctx, owned) }()
 	sweeps := time.NewTicker(w.cfg.Sweep)
 	defer sweeps.Stop()
 	w.wake() // what was left by whoever owned it before
@@ -39,15 +43,15 @@ func (w *worker) run(ctx, owned context.Context, batches <-chan []*stream.Receiv
 		case b := <-batches:
 			err = w.persist(ctx, "match changes", func() error { return w.match(ctx, owned, b) })
 		case <-w.recorded():
-			err = w.settle()
+			err = w.next(ctx, owned)
 		case <-w.woken:
-			if err = w.settle(); err == nil {
+			if err = w.settle(ctx, owned); err == nil {
 				err = w.persist(ctx, "announce", func() error { return w.announce(owned) })
 			}
 		case <-sweeps.C:
 			w.recent.age()
 			w.wake()
-			if err = w.settle(); err == nil {
+			if err = w.settle(ctx, owned); err == nil {
 				err = w.persist(ctx, "end subscriptions", func() error { return w.end(owned) })
 			}
 		case <-ctx.Done():
