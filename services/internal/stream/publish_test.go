@@ -3,6 +3,7 @@ package stream_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -23,8 +24,10 @@ func publisher(t *testing.T) (jetstream.JetStream, *stream.Publisher) {
 	return js, p
 }
 
-func messages(n int, expect uint64) []stream.Message {
+// messages are on subjects that must be empty.
+func messages(n int) []stream.Message {
 	msgs := make([]stream.Message, n)
+	var expect uint64
 	for i := range msgs {
 		msgs[i] = stream.Message{Subject: subject.Trace("sf", fmt.Sprint("SF", i)), Data: fmt.Append(nil, i), Expect: &expect}
 	}
@@ -41,7 +44,7 @@ func TestStore_SaysWhereEachMessageIs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, o := range p.Store(t.Context(), messages(n, 0)) {
+		for i, o := range p.Store(t.Context(), messages(n)) {
 			if o.Err != nil {
 				t.Fatal(o.Err)
 			}
@@ -49,7 +52,7 @@ func TestStore_SaysWhereEachMessageIs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if string(m.Data) != fmt.Sprint(i) {
+			if string(m.Data) != strconv.Itoa(i) {
 				t.Errorf("of %d, message %d is said to be at %d, where %q is", n, i, o.Seq, m.Data)
 			}
 		}
@@ -62,9 +65,9 @@ func TestStore_StoresNothingStale(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{2, 12, 13, 300} {
 		js, p := publisher(t)
-		before := p.Store(t.Context(), messages(1, 0))[0]
+		before := p.Store(t.Context(), messages(1))[0]
 		stale := 0
-		for i, o := range p.Store(t.Context(), messages(n, 0)) {
+		for i, o := range p.Store(t.Context(), messages(n)) {
 			if o.Err != nil && !errors.Is(o.Err, stream.ErrStale) {
 				t.Fatal(o.Err)
 			}
@@ -122,7 +125,7 @@ func TestPublish_KeepsCallersApart(t *testing.T) {
 func TestPublish_SplitsWhatIsTooMuchAtOnce(t *testing.T) {
 	t.Parallel()
 	js, p := publisher(t)
-	msgs := messages(2*stream.MaxBatch+1, 0)
+	msgs := messages(2*stream.MaxBatch + 1)
 	for i := range msgs {
 		msgs[i].Expect = nil
 	}

@@ -48,15 +48,14 @@ func number(name protoreflect.Name) protowire.Number {
 func SplitUpdate(data []byte) (*Split, error) {
 	s := &Split{}
 	err := eachField(data, func(n protowire.Number, v []byte, _ uint64) error {
-		switch n {
-		case fieldWaybill:
+		if n == fieldWaybill {
 			s.State = v
-		case fieldEvents:
-			e := EncodedEvent{Data: v}
-			s.Events = append(s.Events, e)
-			return peek(&s.Events[len(s.Events)-1])
 		}
-		return nil
+		if n != fieldEvents {
+			return nil
+		}
+		s.Events = append(s.Events, EncodedEvent{Data: v})
+		return peek(&s.Events[len(s.Events)-1])
 	})
 	if err != nil {
 		return nil, fmt.Errorf("take a trace apart: %w", err)
@@ -74,10 +73,10 @@ func SplitUpdate(data []byte) (*Split, error) {
 // peek reads of an event what it can be told apart by.
 func peek(e *EncodedEvent) error {
 	return eachField(e.Data, func(n protowire.Number, v []byte, i uint64) error {
-		switch n {
-		case fieldEventID:
+		if n == fieldEventID {
 			e.ID = string(v)
-		case fieldEventRevision:
+		}
+		if n == fieldEventRevision {
 			e.Revision = track.Revision(i)
 		}
 		return nil
