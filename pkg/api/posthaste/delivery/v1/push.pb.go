@@ -302,9 +302,10 @@ type Attempt struct {
 	// HTTP status; 0 when there was no answer.
 	HttpStatus int32 `protobuf:"varint,12,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
 	// What went wrong, as a short code such as "timeout" or "http_503"; empty
-	// when acknowledged.
+	// when nothing did. An acknowledged attempt has one when the answer's body
+	// was bad.
 	ErrorClass string `protobuf:"bytes,13,opt,name=error_class,json=errorClass,proto3" json:"error_class,omitempty"`
-	// The error in words; empty when acknowledged.
+	// The error in words; empty when nothing went wrong.
 	Error string `protobuf:"bytes,14,opt,name=error,proto3" json:"error,omitempty"`
 	// The beginning of the answer's body, at most 4 KiB.
 	ResponseExcerpt string `protobuf:"bytes,15,opt,name=response_excerpt,json=responseExcerpt,proto3" json:"response_excerpt,omitempty"`
