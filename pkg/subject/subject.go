@@ -89,8 +89,17 @@ func SlotsOf(kind string, slots []Slot) []string {
 	return filters
 }
 
-// Bundle is where messages go together that are for the same reader, when slots
-// with the same remainder by shards have one reader.
+// ShardSlots are the slots of a shard: those that leave its number when divided
+// by the count of shards.
+func ShardSlots(shard, shards int) []Slot {
+	var slots []Slot
+	for s := shard; s < Slots; s += shards {
+		slots = append(slots, Slot(s))
+	}
+	return slots
+}
+
+// Bundle is where messages go together that are for the same shard.
 func Bundle(subject string, shards int) string {
 	rest, ok := strings.CutPrefix(subject, Prefix+".")
 	kind, rest, more := strings.Cut(rest, ".")

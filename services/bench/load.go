@@ -14,6 +14,7 @@ import (
 	ingestv1 "github.com/posthaste/posthaste/pkg/api/posthaste/ingest/v1"
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
+	"github.com/posthaste/posthaste/services/internal/pause"
 )
 
 const parent = "tenants/bench"
@@ -114,7 +115,7 @@ func (f *fleet) stream(ctx context.Context, conn *grpc.ClientConn, streams int, 
 					break
 				}
 				for from-base-got.Load() > window && ctx.Err() == nil {
-					pause(ctx, time.Millisecond)
+					_ = pause.For(ctx, time.Millisecond)
 				}
 				req := &ingestv1.StreamEventsRequest{Events: make([]*ingestv1.ReportedEvent, 0, chunk)}
 				for n := from; n < from+chunk; n++ {
@@ -138,16 +139,6 @@ func (f *fleet) stream(ctx context.Context, conn *grpc.ClientConn, streams int, 
 	}
 	err := group.Wait()
 	return accepted.Load(), time.Since(start), err
-}
-
-// pause waits, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }
 
 // pace sends events at a steady rate for a time: open loop, so that a stall is

@@ -19,6 +19,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/posthaste/posthaste/services/internal/pause"
 )
 
 // PipelineConfig says what to measure.
@@ -159,7 +161,7 @@ func throughput(ctx context.Context, f *fleet, conn *grpc.ClientConn, rcv remote
 			if s, err := rcv.stats(watch); err == nil {
 				got.Store(s.Pushes)
 			}
-			pause(watch, 10*time.Millisecond)
+			_ = pause.For(watch, 10*time.Millisecond)
 		}
 	}()
 	start := time.Now()
@@ -189,7 +191,7 @@ func settle(ctx context.Context, rcv remote) (Stats, error) {
 		if time.Now().After(deadline) {
 			return s, fmt.Errorf("pushes have not ended after 2 minutes: %d so far", s.Pushes)
 		}
-		pause(ctx, 50*time.Millisecond)
+		_ = pause.For(ctx, 50*time.Millisecond)
 	}
 }
 

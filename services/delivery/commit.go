@@ -1,11 +1,11 @@
 package delivery
 
 import (
-	"context"
 	"errors"
 	"time"
 
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/track"
@@ -84,7 +84,7 @@ func (s *shard) commit(b *batch) {
 		if err == nil {
 			break
 		}
-		if errors.Is(err, pg.ErrLeaseLost) || wait(s.owned, retryPause) != nil {
+		if errors.Is(err, pg.ErrLeaseLost) || pause.For(s.owned, retryPause) != nil {
 			s.send(func() { s.failed = errors.Join(pg.ErrLeaseLost, err) })
 			return
 		}
@@ -116,17 +116,5 @@ func (s *shard) committed(b *batch) {
 		if !c.due.IsZero() {
 			s.dueAt(c.lane, c.due)
 		}
-	}
-}
-
-// wait returns an error only when the context ends.
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

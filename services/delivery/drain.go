@@ -3,9 +3,6 @@ package delivery
 import (
 	"context"
 
-	"google.golang.org/protobuf/proto"
-
-	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
@@ -174,11 +171,7 @@ func (s *shard) newest(ctx context.Context, waybills []track.Waybill) (map[track
 }
 
 func decode(m stream.Stored) (*stored, error) {
-	var u trackingv1.TraceUpdate
-	if err := proto.Unmarshal(m.Data, &u); err != nil {
-		return nil, err
-	}
-	t, err := wire.Trace(&u)
+	t, err := wire.Decode(m.Data, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -133,10 +133,7 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 func (s *Service) runShard(ctx context.Context, index int, durable string) error {
-	var slots []subject.Slot
-	for slot := index; slot < subject.Slots; slot += s.cfg.Shards {
-		slots = append(slots, subject.Slot(slot))
-	}
+	slots := subject.ShardSlots(index, s.cfg.Shards)
 	opts := pg.LeaseOptions{Name: fmt.Sprint("delivery-", index), Owner: s.owner, TTL: s.cfg.Lease, Pause: retryPause, Log: s.cfg.Log}
 	return s.cfg.Store.Hold(ctx, opts, func(ctx, owned context.Context, l pg.Lease) error {
 		c, err := s.cfg.Consume(ctx, stream.ConsumerOptions{

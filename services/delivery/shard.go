@@ -12,6 +12,7 @@ import (
 	"github.com/posthaste/posthaste/pkg/subject"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/track"
@@ -123,7 +124,7 @@ const lookInterval = 5 * time.Second
 // out by the server, and not here. A lost one in the middle is seen by its
 // sequence, the last ones only so.
 func (s *shard) look(ctx context.Context, c consumer) {
-	for wait(ctx, lookInterval) == nil {
+	for pause.For(ctx, lookInterval) == nil {
 		lag, err := c.Lag(ctx)
 		if err != nil {
 			continue // the stream is away; its own alarms say so
@@ -291,7 +292,7 @@ func (s *shard) insist(ctx context.Context, what string, try func(context.Contex
 			return nil
 		}
 		s.cfg.Log.WarnContext(ctx, "delivery waits for PostgreSQL", "to", what, obs.KeyError, err)
-		if err := wait(ctx, retryPause); err != nil {
+		if err := pause.For(ctx, retryPause); err != nil {
 			return err
 		}
 	}

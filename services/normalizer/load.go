@@ -3,9 +3,6 @@ package normalizer
 import (
 	"context"
 
-	"google.golang.org/protobuf/proto"
-
-	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/track"
 	"github.com/posthaste/posthaste/services/internal/wire"
@@ -61,7 +58,7 @@ func (s *Service) loadStream(ctx context.Context, jobs []*job) (found, absent []
 			absent = append(absent, j)
 			continue
 		}
-		t, err := decode(m.Data)
+		t, err := wire.Decode(m.Data, 0)
 		if err != nil {
 			// Its chain can't be continued: somebody has to look. What was reported
 			// of it waits.
@@ -74,14 +71,6 @@ func (s *Service) loadStream(ctx context.Context, jobs []*job) (found, absent []
 		found = append(found, j)
 	}
 	return found, absent, nil
-}
-
-func decode(data []byte) (*track.Trace, error) {
-	var u trackingv1.TraceUpdate
-	if err := proto.Unmarshal(data, &u); err != nil {
-		return nil, err
-	}
-	return wire.Trace(&u)
 }
 
 // loadHistory reads states of waybills that left the stream; the others are

@@ -15,6 +15,7 @@ import (
 	"github.com/posthaste/posthaste/pkg/subject"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/track"
 	"github.com/posthaste/posthaste/services/internal/wire"
@@ -80,8 +81,8 @@ const (
 	maxBytes = 4 << 20
 	// handBack is how long raw traces wait that can't be worked on now.
 	handBack = 2 * time.Second
-	// pause is how long the service waits when its neighbours are away.
-	pause = 500 * time.Millisecond
+	// retryPause is how long the service waits when its neighbours are away.
+	retryPause = 500 * time.Millisecond
 	// historyWait bounds the wait for PostgreSQL, which others' waybills share.
 	historyWait = 2 * time.Second
 	// maxRounds of racing with another normalizer for one batch, before the rest
@@ -360,7 +361,7 @@ func (s *Service) publishBatch(ctx context.Context, jobs []*job, msgs []stream.M
 		return again
 	}
 	s.cfg.Log.WarnContext(ctx, "trace updates can't be published; they are tried again", "updates", len(again), obs.KeyError, failed)
-	if wait(ctx, pause) != nil {
+	if pause.For(ctx, retryPause) != nil {
 		s.handBack(ctx, again)
 		return nil
 	}
@@ -382,15 +383,4 @@ func (s *Service) message(ctx context.Context, j *job) stream.Message {
 	obs.End(send, nil)
 	obs.End(work, nil)
 	return m
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/wire"
@@ -106,7 +107,7 @@ func (p *Projector) Run(ctx context.Context) error {
 			continue
 		}
 		p.oldest.Store(0)
-		if err := wait(ctx, p.cfg.Linger); err != nil {
+		if err := pause.For(ctx, p.cfg.Linger); err != nil {
 			return err
 		}
 	}
@@ -204,7 +205,7 @@ func (p *Projector) persist(ctx context.Context, traces []*wire.Split) error {
 		}
 		p.meters.failures.Add(ctx, 1)
 		p.cfg.Log.WarnContext(ctx, "the projection waits for PostgreSQL", "shard", p.cfg.Shard, "waybills", len(traces), obs.KeyError, err)
-		if err := wait(ctx, p.cfg.Retry); err != nil {
+		if err := pause.For(ctx, p.cfg.Retry); err != nil {
 			return err
 		}
 	}
@@ -224,16 +225,5 @@ func (p *Projector) refuse(ctx context.Context, why error, msgs ...*stream.Recei
 func (p *Projector) end(ctx context.Context, err error) {
 	if err != nil {
 		p.cfg.Log.WarnContext(ctx, "a change will come again", obs.KeyError, err)
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

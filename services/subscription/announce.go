@@ -96,7 +96,7 @@ func (w *worker) present(ctx context.Context, matches []pg.Match) (traces map[tr
 }
 
 func (w *worker) read(ctx context.Context, id track.Waybill, stored stream.Stored, traces map[track.Waybill]*update) {
-	t, err := decode(stored.Data, 0)
+	t, err := wire.Decode(stored.Data, 0)
 	if err != nil {
 		w.unreadable(ctx, stored.Subject, stored.Seq, err)
 		return

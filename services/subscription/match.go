@@ -97,7 +97,7 @@ type update struct {
 // begin reads a change, with the events after a revision; nil if it can't be
 // read.
 func (p *pushes) begin(ctx context.Context, r *stream.Received, after track.Revision) *update {
-	t, err := decode(r.Data, after)
+	t, err := wire.Decode(r.Data, after)
 	if err != nil {
 		p.unreadable(ctx, r.Subject, r.Seq, err)
 		return nil
@@ -105,14 +105,6 @@ func (p *pushes) begin(ctx context.Context, r *stream.Received, after track.Revi
 	ctx, span := p.cfg.Messaging.Process(ctx, r.Header, traceDestination, p.name)
 	p.spans = append(p.spans, span)
 	return &update{ctx: ctx, trace: t}
-}
-
-func decode(data []byte, after track.Revision) (*track.Trace, error) {
-	s, err := wire.SplitUpdate(data)
-	if err != nil {
-		return nil, err
-	}
-	return s.Since(after)
 }
 
 // unreadable says that a change can't be pushed. It stays in the stream.

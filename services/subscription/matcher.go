@@ -3,10 +3,8 @@ package subscription
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -15,6 +13,7 @@ import (
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/track"
@@ -32,8 +31,7 @@ type matching interface {
 	Done(ctx context.Context, lease pg.Lease, done []pg.Pushed, announced bool) error
 	Complete(ctx context.Context, lease pg.Lease, slots []subject.Slot, now time.Time, limit int) (int, error)
 	Expire(ctx context.Context, lease pg.Lease, slots []subject.Slot, now time.Time, limit int) (int, error)
-	Acquire(ctx context.Context, name, owner string, ttl time.Duration) (pg.Lease, bool, error)
-	Release(ctx context.Context, l pg.Lease) error
+	Hold(ctx context.Context, opts pg.LeaseOptions, work func(ctx, owned context.Context, l pg.Lease) error) error
 	Listen(ctx context.Context, wake func()) error
 }
 
@@ -121,22 +119,10 @@ func (m *Matcher) listen(ctx context.Context) error {
 				s.wake()
 			}
 		})
-		if err := pause(ctx, retryAfter); err != nil {
+		if err := pause.For(ctx, retryAfter); err != nil {
 			return err
 		}
 		m.cfg.Log.WarnContext(ctx, "notifications of subscriptions broke off; the sweep stands in for them", obs.KeyError, err)
-	}
-}
-
-// pause waits, and returns an error only when the context ends.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
@@ -151,11 +137,10 @@ type shard struct {
 }
 
 func newShard(m *Matcher, index int) *shard {
-	s := &shard{Matcher: m, index: index, name: fmt.Sprint("subscription-match-", index), woken: make(chan struct{}, 1)}
-	for slot := index; slot < subject.Slots; slot += m.cfg.Shards {
-		s.slots = append(s.slots, subject.Slot(slot))
+	return &shard{
+		Matcher: m, index: index, name: fmt.Sprint("subscription-match-", index),
+		slots: subject.ShardSlots(index, m.cfg.Shards), woken: make(chan struct{}, 1),
 	}
-	return s
 }
 
 func (s *shard) wake() {
@@ -165,73 +150,11 @@ func (s *shard) wake() {
 	}
 }
 
-// run acquires the shard and works on it, over and over.
+// run works on the shard whenever it is owned. A batch in progress is finished
+// under the lease when the context ends, so that a stop repeats nothing.
 func (s *shard) run(ctx context.Context) error {
-	lease := fmt.Sprint("subscription-", s.index)
-	for {
-		l, ok, err := s.cfg.Matching.Acquire(ctx, lease, s.owner, s.cfg.Lease)
-		if ok {
-			err = s.own(ctx, l)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			s.cfg.Log.WarnContext(ctx, "a shard of matching was let go; it is taken up again", "shard", s.index, obs.KeyError, err)
-		}
-		if err := pause(ctx, retryAfter); err != nil {
-			return err
-		}
-	}
-}
-
-// own works on the shard until the lease is lost or the context ends. A batch in
-// progress is finished then, still under the lease, so that a stop repeats
-// nothing.
-func (s *shard) own(ctx context.Context, l pg.Lease) error {
-	owned, lose := context.WithCancelCause(context.WithoutCancel(ctx))
-	var renewing sync.WaitGroup
-	renewing.Go(func() { s.renew(owned, lose) })
-	err := s.work(ctx, owned, l)
-	if cause := context.Cause(owned); cause != nil {
-		err = cause
-	}
-	lose(nil)
-	renewing.Wait()
-	if errors.Is(err, pg.ErrLeaseLost) {
-		return err
-	}
-	// Nothing is under way any more: the next owner need not wait.
-	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	return errors.Join(err, s.cfg.Matching.Release(release, l))
-}
-
-// renew keeps the lease. When it could not for most of the lease's time, work
-// ends: somebody else may begin soon.
-func (s *shard) renew(ctx context.Context, lose context.CancelCauseFunc) {
-	const parts = 3
-	ticks := time.NewTicker(s.cfg.Lease / parts)
-	defer ticks.Stop()
-	left := s.cfg.Lease * (parts - 1) / parts
-	deadline := time.AfterFunc(left, func() { lose(pg.ErrLeaseLost) })
-	defer deadline.Stop()
-	for {
-		select {
-		case <-ticks.C:
-		case <-ctx.Done():
-			return
-		}
-		_, ok, err := s.cfg.Matching.Acquire(ctx, fmt.Sprint("subscription-", s.index), s.owner, s.cfg.Lease)
-		switch {
-		case err != nil:
-			s.cfg.Log.WarnContext(ctx, "a lease could not be renewed", "shard", s.index, obs.KeyError, err)
-		case !ok:
-			lose(pg.ErrLeaseLost)
-		default:
-			deadline.Reset(left)
-		}
-	}
+	opts := pg.LeaseOptions{Name: fmt.Sprint("subscription-", s.index), Owner: s.owner, TTL: s.cfg.Lease, Pause: retryAfter, Log: s.cfg.Log}
+	return s.cfg.Matching.Hold(ctx, opts, s.work)
 }
 
 // work takes the consumer over and does one thing at a time, until ctx or owned

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 )
@@ -63,7 +64,7 @@ func (w *worker) recordNoted(ctx, owned context.Context) {
 				return
 			}
 		}
-		_ = pause(ctx, recordInterval-w.cfg.Now().Sub(began)) // a stop needn't wait
+		_ = pause.For(ctx, recordInterval-w.cfg.Now().Sub(began)) // a stop needn't wait
 	}()
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/track"
@@ -73,7 +74,7 @@ func (w *worker) persist(ctx context.Context, doing string, do func() error) err
 		}
 		w.meters.failures.Add(ctx, 1)
 		w.cfg.Log.ErrorContext(ctx, "matching can't go on; it is tried again", "shard", w.index, "doing", doing, obs.KeyError, err)
-		if err := pause(ctx, retryAfter); err != nil {
+		if err := pause.For(ctx, retryAfter); err != nil {
 			return err
 		}
 	}

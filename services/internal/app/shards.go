@@ -9,16 +9,6 @@ import (
 	"github.com/posthaste/posthaste/pkg/subject"
 )
 
-// slotsOf are the slots of a shard: those that leave its number when divided by
-// the count of shards.
-func slotsOf(shard, shards int) []subject.Slot {
-	var slots []subject.Slot
-	for s := shard; s < subject.Slots; s += shards {
-		slots = append(slots, subject.Slot(s))
-	}
-	return slots
-}
-
 // eachShard runs a part's work for every shard and returns what ends them all.
 func (e *Env) eachShard(part string, start func(shard int, slots []subject.Slot) (work func(context.Context) error, release func(), err error)) (func(context.Context) error, error) {
 	shards := max(e.Config.Work.Shards, 1)
@@ -31,7 +21,7 @@ func (e *Env) eachShard(part string, start func(shard int, slots []subject.Slot)
 		return errors.Join(errs...)
 	}
 	for shard := range shards {
-		work, release, err := start(shard, slotsOf(shard, shards))
+		work, release, err := start(shard, subject.ShardSlots(shard, shards))
 		if err != nil {
 			return stop, err
 		}

@@ -9,13 +9,15 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/posthaste/posthaste/services/internal/obs"
 )
 
 // start begins the client span of an attempt, by OpenTelemetry's conventions for
 // HTTP but for the full URL: its path and query are the endpoint owner's, and may
 // be secret. The span is nil when there is none to end.
 func (c *Client) start(ctx context.Context, rawURL string) (context.Context, trace.Span) {
-	if sc := trace.SpanContextFromContext(ctx); c.tracer == nil || sc.IsValid() && !sc.IsSampled() {
+	if c.tracer == nil || obs.Unsampled(ctx) {
 		// The request carries the caller's decision on, and costs no span.
 		return ctx, nil
 	}

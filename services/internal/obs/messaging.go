@@ -28,7 +28,7 @@ func NewMessaging(provider trace.TracerProvider) Messaging {
 // Send begins the span of publishing a message, below the context's span. The
 // context it returns is the one to [Inject].
 func (m Messaging) Send(ctx context.Context, destination string, attrs ...attribute.KeyValue) (context.Context, trace.Span) {
-	if m.off || unsampled(ctx) {
+	if m.off || Unsampled(ctx) {
 		// The message carries the caller's decision on, and costs no span.
 		return ctx, trace.SpanFromContext(context.Background())
 	}
@@ -42,7 +42,7 @@ func (m Messaging) Send(ctx context.Context, destination string, attrs ...attrib
 // no span. consumer is the durable's name.
 func (m Messaging) Process(ctx context.Context, header map[string][]string, destination, consumer string, attrs ...attribute.KeyValue) (context.Context, trace.Span) {
 	ctx = Extract(ctx, header)
-	if m.off || unsampled(ctx) {
+	if m.off || Unsampled(ctx) {
 		return ctx, trace.SpanFromContext(context.Background())
 	}
 	//nolint:spancheck // the caller ends it
@@ -50,9 +50,9 @@ func (m Messaging) Process(ctx context.Context, header map[string][]string, dest
 		trace.WithAttributes(describe("process", destination, consumer)...), trace.WithAttributes(attrs...))
 }
 
-// unsampled says that whoever began the trace decided against recording it.
+// Unsampled says that whoever began the trace decided against recording it.
 // Without a trace there is no decision yet, and the sampler makes one.
-func unsampled(ctx context.Context) bool {
+func Unsampled(ctx context.Context) bool {
 	sc := trace.SpanContextFromContext(ctx)
 	return sc.IsValid() && !sc.IsSampled()
 }

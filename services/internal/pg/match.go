@@ -179,13 +179,10 @@ func (m *Matching) end(ctx context.Context, lease Lease, doing, query string, sl
 	return ended, nil
 }
 
-// Acquire is [Acquire] with the store's pool.
-func (m *Matching) Acquire(ctx context.Context, name, owner string, ttl time.Duration) (Lease, bool, error) {
-	return Acquire(ctx, m.pool, name, owner, ttl)
+// Hold is [Hold] with the store's pool.
+func (m *Matching) Hold(ctx context.Context, opts LeaseOptions, work func(ctx, owned context.Context, l Lease) error) error {
+	return Hold(ctx, m.pool, opts, work)
 }
-
-// Release is [Lease.Release] with the store's pool.
-func (m *Matching) Release(ctx context.Context, l Lease) error { return l.Release(ctx, m.pool) }
 
 // Listen calls wake whenever subscriptions may want to be announced, and once
 // when it has begun to listen, until the context or the connection ends. The

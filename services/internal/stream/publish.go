@@ -126,8 +126,8 @@ func (p *Publisher) Close() {
 	<-p.done
 }
 
-// run sends what is queued at once, and nothing more until it is stored. While it waits for the server, callers queue
-// up; that is what makes the next batch large.
+// run sends what is queued at once, and nothing more until it is stored. While it
+// waits for the server, callers queue up; that is what makes the next batch large.
 func (p *Publisher) run() {
 	defer close(p.done)
 	for {

@@ -114,6 +114,15 @@ func eachField(data []byte, f func(n protowire.Number, v []byte, i uint64) error
 	return nil
 }
 
+// Decode reads an encoded trace: see [Split.Since].
+func Decode(data []byte, after track.Revision) (*track.Trace, error) {
+	s, err := SplitUpdate(data)
+	if err != nil {
+		return nil, err
+	}
+	return s.Since(after)
+}
+
 // Since is the trace with only those events in full that are later than a
 // revision; the others have nothing but their id and revision. 0 gives the
 // whole trace.
