@@ -66,8 +66,5 @@ func parentTenant(name string) (string, error) {
 	if err != nil {
 		return "", rpc.Invalid("parent", err.Error())
 	}
-	if tenant[0] == '-' {
-		return "", rpc.Invalid("parent", "a tenant doesn't begin with '-'")
-	}
 	return tenant, nil
 }

@@ -5,12 +5,14 @@ import (
 	"time"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
+	tenantv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/track"
 	"github.com/posthaste/posthaste/services/subscription"
+	"github.com/posthaste/posthaste/services/tenant"
 )
 
 // startSubscription starts the service that manages subscriptions and matches changes to them.
@@ -20,6 +22,11 @@ func startSubscription(_ context.Context, env *Env) (func(context.Context) error
 	}
 	subscriptionv1.RegisterEndpointServiceServer(env.GRPC, subscription.NewEndpoints(control))
 	subscriptionv1.RegisterSubscriptionServiceServer(env.GRPC, subscription.NewSubscriptions(control))
+
+	tenants := tenant.Config{Tenants: pg.NewTenants(env.PG), Keys: pg.NewKeys(env.PG), Audit: pg.NewAuditLog(env.PG), Log: env.Log, Now: time.Now}
+	tenantv1.RegisterTenantServiceServer(env.GRPC, tenant.NewTenants(tenants))
+	tenantv1.RegisterKeyServiceServer(env.GRPC, tenant.NewKeys(tenants))
+	tenantv1.RegisterAuditServiceServer(env.GRPC, tenant.NewAudit(tenants))
 
 	pushes := stream.NewPublisher(env.JetStream, stream.Push, stream.PublisherOptions{Bundle: env.bundle})
 	m, err := subscription.NewMatcher(subscription.MatcherConfig{

@@ -1,11 +1,170 @@
 package pg
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
+
+// Errors about tenants.
+var (
+	// ErrNoTenant says that there is no such tenant.
+	ErrNoTenant = errors.New("there is no such tenant")
+	// ErrTenantExists says that the id is taken.
+	ErrTenantExists = errors.New("there is such a tenant already")
+)
+
+// The states of a tenant.
+const (
+	TenantEnabled  = 1
+	TenantDisabled = 2
+)
+
+// Tenant is a row of the table.
+type Tenant struct {
+	ID          string
+	DisplayName string
+	State       int16
+	Version     int64 // rises with every change
+	CreateTime  time.Time
+	UpdateTime  time.Time
+}
+
+const tenantColumns = `id, display_name, state, version, create_time, update_time`
+
+func scanTenant(row pgx.CollectableRow) (Tenant, error) {
+	var t Tenant
+	err := row.Scan(&t.ID, &t.DisplayName, &t.State, &t.Version, &t.CreateTime, &t.UpdateTime)
+	return t, err
+}
+
+func oneTenant(rows pgx.Rows) (Tenant, error) {
+	t, err := pgx.CollectExactlyOneRow(rows, scanTenant)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Tenant{}, ErrNoTenant
+	}
+	return t, err
+}
+
+// Tenants are those who use Posthaste.
+type Tenants struct{ pool *pgxpool.Pool }
+
+// NewTenants uses a pool.
+func NewTenants(pool *pgxpool.Pool) *Tenants { return &Tenants{pool: pool} }
+
+// Create stores a new tenant, or returns [ErrTenantExists]. A request that was
+// answered before gives the tenant it made then, or [ErrRequestReused].
+func (s *Tenants) Create(ctx context.Context, t Tenant, r Request, audit AuditEvent) (made Tenant, err error) {
+	err = InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		id, hash := r.columns()
+		const insert = `
+			INSERT INTO tenant (id, display_name, create_time, update_time, request_id, request_hash)
+			VALUES ($1, $2, $3, $3, $4, $5) ON CONFLICT DO NOTHING
+			RETURNING ` + tenantColumns
+		rows, err := tx.Query(ctx, insert, t.ID, t.DisplayName, t.CreateTime, id, hash)
+		if err != nil {
+			return err
+		}
+		made, err = oneTenant(rows)
+		if !errors.Is(err, ErrNoTenant) {
+			if err != nil {
+				return err
+			}
+			return Audit(ctx, tx, audit)
+		}
+		made, err = tenantOfRequest(ctx, tx, r)
+		return err
+	})
+	if err != nil {
+		return Tenant{}, fmt.Errorf("create tenant %s: %w", t.ID, err)
+	}
+	return made, nil
+}
+
+func tenantOfRequest(ctx context.Context, tx pgx.Tx, r Request) (Tenant, error) {
+	if r.ID == "" {
+		return Tenant{}, ErrTenantExists
+	}
+	var hash []byte
+	err := tx.QueryRow(ctx, `SELECT request_hash FROM tenant WHERE request_id = $1`, r.ID).Scan(&hash)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return Tenant{}, ErrTenantExists
+	case err != nil:
+		return Tenant{}, err
+	case !bytes.Equal(hash, r.Hash):
+		return Tenant{}, ErrRequestReused
+	}
+	rows, err := tx.Query(ctx, `SELECT `+tenantColumns+` FROM tenant WHERE request_id = $1`, r.ID)
+	if err != nil {
+		return Tenant{}, err
+	}
+	return oneTenant(rows)
+}
+
+// Get reads one tenant, or returns [ErrNoTenant].
+func (s *Tenants) Get(ctx context.Context, id string) (Tenant, error) {
+	rows, err := s.pool.Query(ctx, `SELECT `+tenantColumns+` FROM tenant WHERE id = $1`, id)
+	if err != nil {
+		return Tenant{}, fmt.Errorf("read tenant %s: %w", id, err)
+	}
+	t, err := oneTenant(rows)
+	if err != nil {
+		return Tenant{}, fmt.Errorf("read tenant %s: %w", id, err)
+	}
+	return t, nil
+}
+
+// List reads tenants with ids above after, by id.
+func (s *Tenants) List(ctx context.Context, after string, limit int) ([]Tenant, error) {
+	rows, err := s.pool.Query(ctx, `SELECT `+tenantColumns+` FROM tenant WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list tenants: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, scanTenant)
+	if err != nil {
+		return nil, fmt.Errorf("list tenants: %w", err)
+	}
+	return list, nil
+}
+
+// Update changes one tenant: change gets the row, locked, alters it, and says
+// whether it did. An error of change is returned as it is.
+func (s *Tenants) Update(ctx context.Context, id string, now time.Time, audit AuditEvent, change func(*Tenant) (changed bool, err error)) (Tenant, error) {
+	var t Tenant
+	err := InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT `+tenantColumns+` FROM tenant WHERE id = $1 FOR UPDATE`, id)
+		if err != nil {
+			return err
+		}
+		if t, err = oneTenant(rows); err != nil {
+			return err
+		}
+		changed, err := change(&t)
+		if err != nil || !changed {
+			return err
+		}
+		const query = `
+			UPDATE tenant SET display_name = $2, state = $3, update_time = $4, version = version + 1 WHERE id = $1
+			RETURNING ` + tenantColumns
+		if rows, err = tx.Query(ctx, query, id, t.DisplayName, t.State, now); err != nil {
+			return err
+		}
+		if t, err = oneTenant(rows); err != nil {
+			return err
+		}
+		return Audit(ctx, tx, audit)
+	})
+	if err != nil {
+		return Tenant{}, fmt.Errorf("update tenant %s: %w", id, err)
+	}
+	return t, nil
+}
 
 // ensureTenant makes a tenant on its first use.
 func ensureTenant(ctx context.Context, tx pgx.Tx, id string) error {

@@ -28,6 +28,8 @@ const (
 	ReasonRequestIDReused  = "REQUEST_ID_REUSED"
 	ReasonPageTokenInvalid = "PAGE_TOKEN_INVALID"
 	ReasonResumeExpired    = "RESUME_POINT_EXPIRED"
+	ReasonUnauthenticated  = "UNAUTHENTICATED"
+	ReasonForbidden        = "PERMISSION_DENIED"
 )
 
 // Reasons says what each reason means.
@@ -43,6 +45,8 @@ var Reasons = map[string]string{
 	ReasonRequestIDReused:  "the request_id was used for another request",
 	ReasonPageTokenInvalid: "the page_token is damaged, or belongs to another list or filter",
 	ReasonResumeExpired:    "the point to resume from is no longer kept; start anew",
+	ReasonUnauthenticated:  "the call says not, or not validly, who calls: an API key, a token or a certificate is missing or wrong",
+	ReasonForbidden:        "who calls may not do this",
 }
 
 // Error is an error with a code, a reason and details. It is safe to show to
@@ -131,6 +135,16 @@ func Exhausted(retryAfter time.Duration, description string) *Error {
 // Unavailable says that a part is away and when to try again.
 func Unavailable(retryAfter time.Duration) *Error {
 	return &Error{Code: codes.Unavailable, Reason: ReasonUnavailable, Message: "temporarily unavailable, try again", RetryAfter: retryAfter}
+}
+
+// Unauthenticated says that it isn't known who calls.
+func Unauthenticated(description string) *Error {
+	return &Error{Code: codes.Unauthenticated, Reason: ReasonUnauthenticated, Message: description}
+}
+
+// Forbidden says that the caller may not do something.
+func Forbidden(description string) *Error {
+	return &Error{Code: codes.PermissionDenied, Reason: ReasonForbidden, Message: description}
 }
 
 // Internal hides a fault from the caller. The cause is logged.

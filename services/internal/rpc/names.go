@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	tenantID = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
+	tenantID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
 	// Ids are made by the server; anything else can't exist.
 	resourceID  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 	carrierCode = regexp.MustCompile(`^[a-z0-9_-]{2,40}$`)
@@ -33,6 +33,44 @@ func EndpointName(tenant, endpoint string) string {
 // SubscriptionName is "tenants/{tenant}/subscriptions/{subscription}".
 func SubscriptionName(tenant, subscription string) string {
 	return TenantName(tenant) + "/subscriptions/" + subscription
+}
+
+// Platform is the parent of what belongs to no tenant.
+const Platform = "platform"
+
+// KeyName is "tenants/{tenant}/keys/{key}", or "platform/keys/{key}" without a
+// tenant.
+func KeyName(tenant, key string) string { return OwnerName(tenant) + "/keys/" + key }
+
+// OwnerName is "tenants/{tenant}", or "platform" without a tenant.
+func OwnerName(tenant string) string {
+	if tenant == "" {
+		return Platform
+	}
+	return TenantName(tenant)
+}
+
+// ParseOwnerName reads a name made by [OwnerName].
+func ParseOwnerName(name string) (tenant string, err error) {
+	if name == Platform {
+		return "", nil
+	}
+	return ParseTenantName(name)
+}
+
+// ParseKeyName reads a name made by [KeyName].
+func ParseKeyName(name string) (tenant, key string, err error) {
+	if !strings.HasPrefix(name, Platform+"/") {
+		return parseChild(name, "tenants/{tenant}/keys/{key}")
+	}
+	parts, err := split(name, "platform/keys/{key}")
+	if err != nil {
+		return "", "", err
+	}
+	if !resourceID.MatchString(parts[0]) {
+		return "", "", fmt.Errorf("%q: %q can't be an id", name, parts[0])
+	}
+	return "", parts[0], nil
 }
 
 // WaybillName is "waybills/{carrier_code}/{waybill_number}", the number escaped
@@ -100,7 +138,7 @@ func parseChild(name, pattern string) (tenant, id string, err error) {
 
 func checkTenant(name, tenant string) error {
 	if !tenantID.MatchString(tenant) {
-		return fmt.Errorf("%q: a tenant has 1 to 40 characters of a–z, 0–9 and '-'", name)
+		return fmt.Errorf("%q: a tenant has 1 to 40 characters of a–z, 0–9 and '-', and doesn't begin with '-'", name)
 	}
 	return nil
 }
@@ -125,7 +163,7 @@ func split(name, pattern string) ([]string, error) {
 
 // resourceTypes by the collection that a name ends in.
 var resourceTypes = map[string]string{
-	"tenants": "Tenant", "endpoints": "Endpoint", "subscriptions": "Subscription", "waybills": "Waybill", "pushes": "Push",
+	"tenants": "Tenant", "endpoints": "Endpoint", "subscriptions": "Subscription", "waybills": "Waybill", "pushes": "Push", "keys": "Key",
 }
 
 // ResourceType is the type of the resource a name is of, such as

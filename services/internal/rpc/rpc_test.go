@@ -105,7 +105,7 @@ func TestNames_SurviveARoundTrip(t *testing.T) {
 		if err != nil || c != carrier || n != number {
 			t.Fatalf("%q gave %q, %q, %v", name, c, n, err)
 		}
-		tenant, id := rapid.StringMatching(`[a-z0-9-]{1,40}`).Draw(t, "tenant"), rapid.StringMatching(`[a-z]{2,3}_[0-9a-f]{32}`).Draw(t, "id")
+		tenant, id := rapid.StringMatching(`[a-z0-9][a-z0-9-]{0,39}`).Draw(t, "tenant"), rapid.StringMatching(`[a-z]{2,3}_[0-9a-f]{32}`).Draw(t, "id")
 		if a, b, err := rpc.ParseEndpointName(rpc.EndpointName(tenant, id)); err != nil || a != tenant || b != id {
 			t.Fatal(a, b, err)
 		}
