@@ -290,7 +290,7 @@ func startProgram(ctx context.Context, cfg PipelineConfig) (*program, error) {
 	cmd.Env = append(os.Environ(),
 		"POSTHASTE_HTTP_LISTEN="+ports[0], "POSTHASTE_GRPC_LISTEN="+ports[1],
 		"POSTHASTE_OPS_LISTEN="+ports[2], "POSTHASTE_NATS_LISTEN="+ports[3],
-		"POSTHASTE_EGRESS_ALLOW=127.0.0.0/8",
+		"POSTHASTE_EGRESS_POLICY=lab",
 	)
 	cmd.Stdout, cmd.Stderr = cfg.Log, cfg.Log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}

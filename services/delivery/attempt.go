@@ -23,7 +23,7 @@ func (s *shard) begin(l *lane, it *item) {
 	s.inFlight++
 	began := s.cfg.Now()
 	req := callback.Request{
-		URL: l.settings.url, Signer: l.settings.secret, PushID: push.ID(it.sub, it.revision), Body: it.body, Timeout: l.settings.timeout,
+		URL: l.settings.url, Tenant: it.tenant, Signer: l.settings.secret, PushID: push.ID(it.sub, it.revision), Body: it.body, Timeout: l.settings.timeout,
 	}
 	s.running.Go(func() {
 		ctx, span := s.cfg.Messaging.Process(s.owned, it.header, pushDestination, s.durable,

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -75,7 +74,7 @@ func (b *bundle) exec(query string, args ...any) {
 // deliver runs an instance until the returned function is called.
 func (b *bundle) deliver() (stop func()) {
 	b.t.Helper()
-	client := callback.NewClient(egress.New([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}), time.Now)
+	client := callback.NewClient(egress.New(egress.Config{Policy: egress.Lab}), time.Now)
 	s, err := delivery.New(delivery.Config{
 		Store: pg.NewDelivery(b.pool), Post: client,
 		Consume: func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error) {

@@ -69,7 +69,7 @@ func TestEndpoint_RefusesWhatIsWrongAndNamesTheField(t *testing.T) {
 		"no host":      {address("https:///parcels"), []string{"endpoint.url"}},
 		"opaque":       {address("https:callback.example"), []string{"endpoint.url"}},
 		"password":     {address("https://user:word@callback.example/"), []string{"endpoint.url"}},
-		"fragment":     {address("https://callback.example/#a"), []string{"endpoint.url"}},
+		"this machine": {address("https://localhost/"), []string{"endpoint.url"}},
 		"blank":        {address("https://callback.example/a b"), []string{"endpoint.url"}},
 		"long":         {address("https://callback.example/" + strings.Repeat("a", 2048)), []string{"endpoint.url"}},
 		"bad secret":   {set(func(e *subscriptionv1.Endpoint) { e.Secret = "whsec_short" }), []string{"endpoint.secret"}},

@@ -3,6 +3,7 @@ package subscription
 import (
 	"context"
 	"errors"
+	"slices"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
 	"github.com/posthaste/posthaste/pkg/webhook"
@@ -36,6 +37,7 @@ func (s *Endpoints) CreateEndpoint(ctx context.Context, req *subscriptionv1.Crea
 	now := s.cfg.now()
 	e := pg.Endpoint{ID: newID("ep_", now), TenantID: tenant, CreateTime: now, UpdateTime: now}
 	var v violations
+	m, warnings := s.normalURL(ctx, &v, tenant, m)
 	for _, f := range endpointFields {
 		setEndpointField(&v, &e, m, f)
 	}
@@ -51,7 +53,7 @@ func (s *Endpoints) CreateEndpoint(ctx context.Context, req *subscriptionv1.Crea
 	}
 	out := endpointMessage(&made)
 	out.Secret = made.Secret
-	return &subscriptionv1.CreateEndpointResponse{Endpoint: out}, nil
+	return &subscriptionv1.CreateEndpointResponse{Endpoint: out, Warnings: warnings}, nil
 }
 
 // GetEndpoint returns one endpoint.
@@ -115,6 +117,13 @@ func (s *Endpoints) UpdateEndpoint(ctx context.Context, req *subscriptionv1.Upda
 	if err != nil {
 		return nil, err
 	}
+	var warnings []string
+	if slices.Contains(change, "url") {
+		var v violations
+		if m, warnings = s.normalURL(ctx, &v, tenant, m); v.err != nil {
+			return nil, v.result()
+		}
+	}
 	e, err := s.cfg.Endpoints.Update(ctx, tenant, id, s.cfg.now(), func(e *pg.Endpoint) error {
 		var v violations
 		for _, f := range change {
@@ -129,7 +138,7 @@ func (s *Endpoints) UpdateEndpoint(ctx context.Context, req *subscriptionv1.Upda
 	if err != nil {
 		return nil, s.fail(ctx, m.GetName(), err)
 	}
-	return &subscriptionv1.UpdateEndpointResponse{Endpoint: endpointMessage(&e)}, nil
+	return &subscriptionv1.UpdateEndpointResponse{Endpoint: endpointMessage(&e), Warnings: warnings}, nil
 }
 
 // DeleteEndpoint removes an endpoint that no live subscription uses.

@@ -1,24 +1,23 @@
 package subscription
 
 import (
+	"context"
 	"fmt"
-	"net/url"
-	"strings"
 	"time"
-	"unicode"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
 	"github.com/posthaste/posthaste/pkg/webhook"
+	"github.com/posthaste/posthaste/services/internal/egress"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 )
 
 // Limits and defaults of an endpoint.
 const (
-	maxURL             = 2048
 	maxDisplayName     = 200
 	defaultMaxInFlight = 16
 	maxMaxInFlight     = 256
@@ -70,8 +69,7 @@ func setEndpointField(v *violations, e *pg.Endpoint, m *subscriptionv1.Endpoint,
 	name := "endpoint." + field
 	switch field {
 	case "url":
-		e.URL = m.GetUrl()
-		checkURL(v, name, e.URL)
+		e.URL = m.GetUrl() // checked and in normal form, see normalURL
 	case "secret":
 		e.Secret = m.GetSecret()
 		if e.Secret != "" {
@@ -117,32 +115,27 @@ func setEndpointField(v *violations, e *pg.Endpoint, m *subscriptionv1.Endpoint,
 	}
 }
 
-// checkURL refuses what can't be posted to. Whether the address may be is
-// decided by delivery when it connects: names resolve differently over time.
-func checkURL(v *violations, field, text string) {
-	unusable := func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }
-	switch {
-	case text == "":
-		v.add(field, "is required")
-		return
-	case len(text) > maxURL:
-		v.add(field, fmt.Sprintf("must have at most %d characters", maxURL))
-		return
-	case strings.ContainsFunc(text, unusable):
-		v.add(field, "must have no blanks and no control characters")
-		return
+// normalURL judges an endpoint's URL, and returns the endpoint with its normal
+// form. It looks the host's name up, so it doesn't belong in a transaction.
+func (s *Endpoints) normalURL(ctx context.Context, v *violations, tenant string, m *subscriptionv1.Endpoint) (*subscriptionv1.Endpoint, []string) {
+	check := s.cfg.CheckURL
+	if check == nil {
+		check = func(_ context.Context, _, url string) (string, string, error) {
+			t, err := egress.Parse(url)
+			return t.String(), "", err
+		}
 	}
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		v.add(field, "is not a URL")
-	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Opaque != "":
-		v.add(field, "must be an absolute http or https URL")
-	case u.User != nil:
-		v.add(field, "must hold no user and password")
-	case strings.Contains(text, "#"):
-		v.add(field, "must have no fragment")
+	normal, warning, err := check(ctx, tenant, m.GetUrl())
+	if err != nil {
+		v.add("endpoint.url", err.Error())
+		return m, nil
 	}
+	m, _ = proto.Clone(m).(*subscriptionv1.Endpoint)
+	m.Url = normal
+	if warning == "" {
+		return m, nil
+	}
+	return m, []string{"endpoint.url: " + warning}
 }
 
 func checkDuration(v *violations, field string, m *durationpb.Duration, least, most time.Duration) time.Duration {

@@ -18,8 +18,11 @@ import (
 type ControlConfig struct {
 	Endpoints     *pg.Endpoints
 	Subscriptions *pg.Subscriptions
-	Log           *slog.Logger
-	Now           func() time.Time
+	// CheckURL judges a callback's URL for a tenant; see egress.Guard.Check. Nil
+	// judges its form alone.
+	CheckURL func(ctx context.Context, tenant, url string) (normal, warning string, err error)
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // now is the time as PostgreSQL keeps it, so that what is answered is what is

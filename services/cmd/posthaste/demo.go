@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
 	"github.com/posthaste/posthaste/pkg/client"
 	"github.com/posthaste/posthaste/services/demo"
 	"github.com/posthaste/posthaste/services/internal/app"
+	"github.com/posthaste/posthaste/services/internal/egress"
 )
 
 // demoCmd runs the all-in-one and plays parcels' journeys on it.
@@ -57,7 +56,7 @@ func (c *demoCmd) Run() error {
 		}
 	}
 	// The show's callback is on this machine.
-	cfg.Egress.Allow = append(slices.Clone(cfg.Egress.Allow), netip.MustParsePrefix("127.0.0.0/8"))
+	cfg.Egress.Policy = egress.Lab
 	for _, listen := range []struct {
 		what, usual string
 		address     *string

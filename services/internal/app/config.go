@@ -6,7 +6,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"time"
+
+	"github.com/posthaste/posthaste/services/internal/egress"
 )
 
 // Config is what all programs are configured with. Every program takes all of
@@ -104,9 +107,16 @@ type SourcesConfig struct {
 	Kuaidi100 map[string]Secret `name:"kuaidi100" placeholder:"ACCOUNT=SALT" help:"Kuaidi100 accounts, separated by semicolons: a name of yours, which is part of the callback's path, and the salt of its subscriptions. An empty salt takes unsigned pushes."`
 }
 
-// EgressConfig says where callbacks may go.
+// EgressConfig says where callbacks may go, see docs/egress.md.
 type EgressConfig struct {
-	Allow []netip.Prefix `placeholder:"PREFIX" help:"Addresses that callbacks may go to although they aren't public, separated by commas, such as 127.0.0.0/8 or 10.1.0.0/16. Whoever may make an endpoint can reach them through Posthaste."`
+	Policy    egress.Policy           `enum:"production,open,lab" default:"production" help:"Schemes and ports of callbacks: production (https at 443 and 8443), open (also http, and ports from 80 on without those of other protocols), lab (open, and this machine's loopback addresses: for tests)."`
+	HTTP      bool                    `name:"http" help:"Take plain http, at port 80 too, under the production policy."`
+	Allow     []egress.Rule           `placeholder:"RULE" help:"Addresses that callbacks may go to although they aren't public, separated by commas: 10.1.0.0/16 at the policy's ports, 10.1.0.0/16:8080 at that port. Whoever may make an endpoint can reach them through Posthaste."`
+	Tenants   map[string]egress.Rules `name:"allow-tenant" placeholder:"TENANT=RULES" help:"The same for one tenant's callbacks alone: TENANT=RULE,RULE, tenants separated by semicolons."`
+	Deny      []netip.Prefix          `placeholder:"PREFIX" help:"Addresses that callbacks may not go to, whatever allows them, separated by commas."`
+	Proxy     SecretURL               `placeholder:"URL" help:"HTTP proxy that callbacks go through, by CONNECT to the address that was judged, such as http://user:password@proxy:3128. Proxy variables of the environment have no effect."`
+	CA        string                  `name:"ca" type:"path" help:"File of PEM certificates of authorities, trusted for callbacks beside the system's."`
+	Addresses []netip.Prefix          `placeholder:"PREFIX" help:"Addresses that our callbacks come from, separated by commas, as receivers see them. Published at /v1/egress for their allow-lists; it changes nothing else."`
 }
 
 // WorkConfig says how work is divided.
@@ -145,6 +155,11 @@ func (c *Config) Validate() error {
 	if c.Stream.RawMaxAge < time.Hour {
 		bad("--stream-raw-max-age is %s and must be at least 1h", c.Stream.RawMaxAge)
 	}
+	if p := c.Egress.Proxy; p != "" {
+		if u, err := url.Parse(p.Reveal()); err != nil || u.Scheme != "http" || u.Hostname() == "" {
+			bad("--egress-proxy must be http://host:port")
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -165,6 +180,9 @@ func (c *Config) Warnings() []string {
 	}
 	if c.Trace.Ratio > 0.1 {
 		w = append(w, "--trace-ratio is above 0.1: with an exporter on, spans cost more than the work they describe")
+	}
+	if c.Egress.Policy == egress.Lab {
+		w = append(w, "--egress-policy is lab: whoever may make an endpoint can call what listens on this machine")
 	}
 	if c.Database.Volatile {
 		w = append(w, "--database-volatile is set: a power cut loses pushes")

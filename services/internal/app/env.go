@@ -21,9 +21,10 @@ import (
 // Env is what parts share. A part fills in what it makes; a part that needs it
 // names the maker in its needs, and finds it there.
 type Env struct {
-	Config Config
-	Log    *slog.Logger
-	Health *obs.Health
+	Config  Config
+	Log     *slog.Logger
+	Health  *obs.Health
+	Network Network
 
 	Telemetry  *obs.Telemetry       // telemetry
 	Ops        *obs.Ops             // ops

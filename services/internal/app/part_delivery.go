@@ -7,7 +7,6 @@ import (
 
 	"github.com/posthaste/posthaste/services/delivery"
 	"github.com/posthaste/posthaste/services/internal/callback"
-	"github.com/posthaste/posthaste/services/internal/egress"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
@@ -15,7 +14,11 @@ import (
 
 // startDelivery starts the service that pushes until acknowledged.
 func startDelivery(_ context.Context, env *Env) (func(context.Context) error, error) {
-	client := callback.NewClient(egress.New(env.Config.Egress.Allow), time.Now, callback.WithTracer(env.Telemetry.Tracer))
+	roots, err := env.egressRoots()
+	if err != nil {
+		return nil, err
+	}
+	client := callback.NewClient(env.guard(), time.Now, callback.WithTracer(env.Telemetry.Tracer), callback.WithRoots(roots))
 	s, err := delivery.New(delivery.Config{
 		Store: pg.NewDelivery(env.PG), Post: client,
 		Consume: func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error) {

@@ -29,6 +29,7 @@ func startIngest(_ context.Context, env *Env) (func(context.Context) error, erro
 	}
 	ingestv1.RegisterIngestServiceServer(env.GRPC, s.Reports())
 	env.HTTP.Handle("/v1/sources/", s.Handler())
+	env.publishEgress()
 	return stop, nil
 }
 

@@ -18,7 +18,8 @@ import (
 // startSubscription starts the service that manages subscriptions and matches changes to them.
 func startSubscription(_ context.Context, env *Env) (func(context.Context) error, error) {
 	control := subscription.ControlConfig{
-		Endpoints: pg.NewEndpoints(env.PG), Subscriptions: pg.NewSubscriptions(env.PG), Log: env.Log, Now: time.Now,
+		Endpoints: pg.NewEndpoints(env.PG), Subscriptions: pg.NewSubscriptions(env.PG), CheckURL: env.guard().Check,
+		Log: env.Log, Now: time.Now,
 	}
 	subscriptionv1.RegisterEndpointServiceServer(env.GRPC, subscription.NewEndpoints(control))
 	subscriptionv1.RegisterSubscriptionServiceServer(env.GRPC, subscription.NewSubscriptions(control))

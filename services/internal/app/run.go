@@ -33,22 +33,31 @@ type runningPart struct {
 	stop func(context.Context) error
 }
 
+// Option changes what [Start] starts.
+type Option func(*Env)
+
+// WithNetwork replaces the network of callbacks.
+func WithNetwork(n Network) Option { return func(e *Env) { e.Network = n } }
+
 // Start starts a program. The context is for starting: when it ends before all
 // is started, what was started is stopped again.
-func Start(ctx context.Context, program string, cfg Config, log *slog.Logger) (*App, error) {
+func Start(ctx context.Context, program string, cfg Config, log *slog.Logger, opts ...Option) (*App, error) {
 	names, ok := programs[program]
 	if !ok {
 		return nil, fmt.Errorf("program %s doesn't exist", program)
 	}
-	return start(ctx, table(), names, cfg, log)
+	return start(ctx, table(), names, cfg, log, opts...)
 }
 
-func start(ctx context.Context, table []part, names []string, cfg Config, log *slog.Logger) (*App, error) {
+func start(ctx context.Context, table []part, names []string, cfg Config, log *slog.Logger, opts ...Option) (*App, error) {
 	parts, err := choose(table, names)
 	if err != nil {
 		return nil, err
 	}
 	a := &App{env: &Env{Config: cfg, Log: log, Health: obs.NewHealth(), failures: make(chan error, 1)}}
+	for _, set := range opts {
+		set(a.env)
+	}
 	for _, p := range parts {
 		began := time.Now()
 		stop, err := p.start(ctx, a.env)

@@ -27,7 +27,7 @@ func (c *Client) readBody(ctx context.Context, cancel context.CancelFunc, w *wat
 		return "", ""
 	}
 	// A body that drips must not hold its slot for what is left of the time-out.
-	timer := time.AfterFunc(c.bodyTime, cancel)
+	timer := time.AfterFunc(c.options.bodyTime, cancel)
 	defer timer.Stop()
 	buf, _ := excerpts.Get().(*[maxExcerpt]byte)
 	defer excerpts.Put(buf)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -22,6 +23,9 @@ import (
 // Request is one attempt.
 type Request struct {
 	URL string
+	// Tenant is whose endpoint it is: a tenant may be allowed addresses that others
+	// aren't.
+	Tenant string
 	// Signer has the keys to sign with: one, or [webhook.Signers] while a key is
 	// being rotated.
 	Signer webhook.Signer
@@ -56,24 +60,30 @@ const (
 
 // Client posts to endpoints. It is safe for concurrent use.
 type Client struct {
+	guard *egress.Guard
+	// transport has the connections that any tenant may use; those of tenants that
+	// have rules of their own are theirs alone: a connection isn't judged again.
 	transport *http.Transport
-	dialer    net.Dialer
+	mu        sync.Mutex
+	private   map[string]*http.Transport
 	tracer    trace.Tracer // nil for no spans
 	now       func() time.Time
-	// bodyTime is how long an answer's body may take after its head.
-	bodyTime time.Duration
+	options   options
 }
 
 // Option changes what [NewClient] makes.
 type Option func(*options)
 
 type options struct {
-	tracer   trace.Tracer
-	resolver *net.Resolver
-	roots    *x509.CertPool
+	tracer trace.Tracer
+	roots  *x509.CertPool
 	// connectTime is for a connection, and again for its TLS handshake.
 	connectTime, bodyTime time.Duration
 }
+
+// WithRoots takes certificates that were issued by these authorities, instead of the
+// system's. Nil changes nothing.
+func WithRoots(roots *x509.CertPool) Option { return func(o *options) { o.roots = roots } }
 
 // WithTracer makes a client span for each POST that belongs to a sampled trace,
 // or to none yet.
@@ -83,20 +93,25 @@ func WithTracer(provider trace.TracerProvider) Option {
 	}
 }
 
-// NewClient makes a client whose connections a guard lets through.
+// NewClient makes a client whose connections a guard makes.
 func NewClient(guard *egress.Guard, now func() time.Time, opts ...Option) *Client {
 	o := options{connectTime: connectTimeout, bodyTime: bodyTimeout}
 	for _, set := range opts {
 		set(&o)
 	}
-	c := &Client{
-		dialer: net.Dialer{Timeout: o.connectTime, KeepAlive: 30 * time.Second, Control: guard.Control, Resolver: o.resolver},
-		tracer: o.tracer, now: now, bodyTime: o.bodyTime,
-	}
-	c.transport = &http.Transport{
-		DialContext:            c.dial,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.roots},
-		TLSHandshakeTimeout:    o.connectTime,
+	c := &Client{guard: guard, private: make(map[string]*http.Transport), tracer: o.tracer, now: now, options: o}
+	c.transport = c.newTransport("")
+	return c
+}
+
+// newTransport makes a pool of connections for a tenant.
+func (c *Client) newTransport(tenant string) *http.Transport {
+	return &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return c.dial(ctx, tenant, network, address)
+		},
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.options.roots},
+		TLSHandshakeTimeout:    c.options.connectTime,
 		MaxIdleConns:           4096,
 		MaxIdleConnsPerHost:    512, // several endpoints may share a host
 		IdleConnTimeout:        90 * time.Second,
@@ -115,11 +130,32 @@ func NewClient(guard *egress.Guard, now func() time.Time, opts ...Option) *Clien
 			PingTimeout:     connectTimeout,
 		},
 	}
-	return c
+}
+
+// transportOf is the pool that a tenant's connections are in.
+func (c *Client) transportOf(tenant string) *http.Transport {
+	if !c.guard.Private(tenant) {
+		return c.transport
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, ok := c.private[tenant]
+	if !ok {
+		t = c.newTransport(tenant)
+		c.private[tenant] = t
+	}
+	return t
 }
 
 // Close closes idle connections.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.transport.CloseIdleConnections()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.private {
+		t.CloseIdleConnections()
+	}
+}
 
 // Post makes one attempt.
 func (c *Client) Post(ctx context.Context, r Request) Result {
@@ -138,9 +174,16 @@ func (c *Client) Post(ctx context.Context, r Request) Result {
 // exchange sends a request and reads its answer. cancel ends the context of w,
 // which is below ctx.
 func (c *Client) exchange(ctx context.Context, cancel context.CancelFunc, w *watcher, r Request) (res Result) {
+	target, err := egress.Parse(r.URL)
+	if err != nil {
+		return failed(classURL, nil)
+	}
+	if err := c.guard.Admit(r.Tenant, target); err != nil {
+		return failed(classEgressRefused, err)
+	}
 	//nolint:contextcheck // w is below ctx
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(w, &w.hooks), http.MethodPost, r.URL, bytes.NewReader(r.Body))
-	if err != nil || req.URL.Hostname() == "" || req.URL.Scheme != "https" && req.URL.Scheme != "http" {
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(w, &w.hooks), http.MethodPost, target.String(), bytes.NewReader(r.Body))
+	if err != nil {
 		return failed(classURL, nil)
 	}
 	if r.Signer == nil || r.Signer.IsZero() {
@@ -153,7 +196,7 @@ func (c *Client) exchange(ctx context.Context, cancel context.CancelFunc, w *wat
 	obs.Propagator().Inject(ctx, propagation.HeaderCarrier(req.Header))
 
 	// Not a client: redirections are answers like others.
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := c.transportOf(r.Tenant).RoundTrip(req)
 	if err != nil {
 		return failed(classify(err, w), err)
 	}

@@ -52,7 +52,7 @@ const (
 var words = map[string]string{
 	classURL:               "the endpoint's URL can't be used",
 	classNoKey:             "the endpoint has no key to sign with",
-	classEgressRefused:     "the endpoint's address is not public and not allowed",
+	classEgressRefused:     "callbacks may not go to the endpoint's address, port or scheme",
 	classDNSNotFound:       "the host's name doesn't exist or has no address",
 	classDNSTimeout:        "the lookup of the host's name took too long",
 	classDNS:               "the lookup of the host's name failed",

@@ -15,7 +15,7 @@
 //
 //	url                 the endpoint's URL can't be used
 //	no_key              there is no key to sign with
-//	egress_refused      the address is not public and not allowed
+//	egress_refused      the address is not public and not allowed, or the port or scheme isn't
 //	dns_not_found       the host's name doesn't exist, or has no address
 //	dns_timeout         the name servers didn't answer in time
 //	dns                 the name servers failed otherwise

@@ -64,7 +64,7 @@ func (w *watcher) Value(key any) any {
 
 // dial is where the hooks of lookups and connections are set: a request that
 // finds a connection doesn't pay for them.
-func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (c *Client) dial(ctx context.Context, tenant, network, address string) (net.Conn, error) {
 	if w, ok := ctx.Value(watcherKey{}).(*watcher); ok {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 			DNSStart:     func(httptrace.DNSStartInfo) { w.note(&w.dns) },
@@ -77,7 +77,9 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 			},
 		})
 	}
-	return c.dialer.DialContext(ctx, network, address)
+	ctx, cancel := context.WithTimeout(ctx, c.options.connectTime)
+	defer cancel()
+	return c.guard.Connect(ctx, tenant, network, address)
 }
 
 // note keeps the first time at which something happened.

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -34,7 +33,7 @@ func TestPost_CountsItsPhases(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, r := newClient(t, resolving(nameServer(t, found)), trusting(cert.Leaf)), newRequest(t, "https://"+host+":"+port, patient)
+		c, r := newResolvingClient(t, nameServer(t, found), trusting(cert.Leaf)), newRequest(t, "https://"+host+":"+port, patient)
 
 		first := post(t, c, r)
 		if first.Reused || first.DNS <= 0 || first.Connect <= 0 || first.TLS <= 0 || first.FirstByte <= 0 {
@@ -175,7 +174,7 @@ func TestStart_KnowsThePortsOfSchemes(t *testing.T) {
 func BenchmarkPost(b *testing.B) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }))
 	defer s.Close()
-	c := NewClient(egress.New([]netip.Prefix{loopback}), time.Now)
+	c := NewClient(egress.New(egress.Config{Policy: egress.Lab}), time.Now)
 	defer c.Close()
 	r := newRequest(b, s.URL, patient)
 	b.ReportAllocs()

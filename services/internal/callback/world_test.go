@@ -16,7 +16,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -41,12 +40,10 @@ const (
 	token = "hunter2"
 )
 
-var loopback = netip.MustParsePrefix("127.0.0.0/8")
-
 // newClient makes a client that may call this machine.
 func newClient(t *testing.T, opts ...Option) *Client {
 	t.Helper()
-	c := NewClient(egress.New([]netip.Prefix{loopback}), time.Now, opts...)
+	c := NewClient(egress.New(egress.Config{Policy: egress.Lab}), time.Now, opts...)
 	t.Cleanup(c.Close)
 	return c
 }
@@ -57,7 +54,14 @@ func within(d time.Duration) Option { return func(o *options) { o.bodyTime = d }
 // connecting sets the time for a connection, and for its handshake.
 func connecting(d time.Duration) Option { return func(o *options) { o.connectTime = d } }
 
-func resolving(r *net.Resolver) Option { return func(o *options) { o.resolver = r } }
+// newResolvingClient makes a client that may call this machine, and asks a name
+// server of the test's.
+func newResolvingClient(t *testing.T, r *net.Resolver, opts ...Option) *Client {
+	t.Helper()
+	c := NewClient(egress.New(egress.Config{Policy: egress.Lab, Resolver: r}), time.Now, opts...)
+	t.Cleanup(c.Close)
+	return c
+}
 
 // trusting sets whose certificates are taken.
 func trusting(issuers ...*x509.Certificate) Option {

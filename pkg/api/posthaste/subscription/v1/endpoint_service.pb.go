@@ -135,8 +135,10 @@ type Endpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "tenants/{tenant}/endpoints/{endpoint}". Output only.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Where pushes are posted: an absolute http or https URL, at most 2,048
-	// characters. Required.
+	// Where pushes are posted: an absolute https URL, at most 2,048 characters,
+	// without user and password; docs/egress.md says which hosts and ports. It is
+	// kept in normal form: the host in ASCII and lower case, without a fragment.
+	// Required.
 	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
 	// Signing secret, "whsec_" and base64 of 24 to 64 bytes. Input; made for the
 	// caller when empty. Output of CreateEndpoint only.
@@ -412,7 +414,10 @@ func (x *CreateEndpointRequest) GetRequestId() string {
 type CreateEndpointResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The endpoint, with its secret.
-	Endpoint      *Endpoint `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Endpoint *Endpoint `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// What was taken and may be unwise, in words that begin with the field's name;
+	// empty for nothing.
+	Warnings      []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -450,6 +455,13 @@ func (*CreateEndpointResponse) Descriptor() ([]byte, []int) {
 func (x *CreateEndpointResponse) GetEndpoint() *Endpoint {
 	if x != nil {
 		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *CreateEndpointResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -724,7 +736,10 @@ func (x *UpdateEndpointRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
 type UpdateEndpointResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The endpoint.
-	Endpoint      *Endpoint `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Endpoint *Endpoint `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// What was taken and may be unwise, in words that begin with the field's name;
+	// empty for nothing.
+	Warnings      []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -762,6 +777,13 @@ func (*UpdateEndpointResponse) Descriptor() ([]byte, []int) {
 func (x *UpdateEndpointResponse) GetEndpoint() *Endpoint {
 	if x != nil {
 		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *UpdateEndpointResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -878,9 +900,10 @@ const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12?\n" +
 	"\bendpoint\x18\x02 \x01(\v2#.posthaste.subscription.v1.EndpointR\bendpoint\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tR\trequestId\"Y\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"u\n" +
 	"\x16CreateEndpointResponse\x12?\n" +
-	"\bendpoint\x18\x01 \x01(\v2#.posthaste.subscription.v1.EndpointR\bendpoint\"(\n" +
+	"\bendpoint\x18\x01 \x01(\v2#.posthaste.subscription.v1.EndpointR\bendpoint\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"(\n" +
 	"\x12GetEndpointRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"V\n" +
 	"\x13GetEndpointResponse\x12?\n" +
@@ -896,9 +919,10 @@ const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\x15UpdateEndpointRequest\x12?\n" +
 	"\bendpoint\x18\x01 \x01(\v2#.posthaste.subscription.v1.EndpointR\bendpoint\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
-	"updateMask\"Y\n" +
+	"updateMask\"u\n" +
 	"\x16UpdateEndpointResponse\x12?\n" +
-	"\bendpoint\x18\x01 \x01(\v2#.posthaste.subscription.v1.EndpointR\bendpoint\"+\n" +
+	"\bendpoint\x18\x01 \x01(\v2#.posthaste.subscription.v1.EndpointR\bendpoint\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"+\n" +
 	"\x15DeleteEndpointRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x18\n" +
 	"\x16DeleteEndpointResponse*\x83\x01\n" +
