@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
@@ -46,14 +47,16 @@ type (
 
 // ProjectorConfig is what the projector of one shard needs.
 type ProjectorConfig struct {
-	Trace  consumer // of the shard's slots
-	Store  projection
-	Shard  int
-	Linger time.Duration // 0 means 200 ms
-	Retry  time.Duration // 0 means 1 s
-	Log    *slog.Logger
-	Meter  metric.MeterProvider
-	Now    func() time.Time
+	Trace consumer // of the shard's slots
+	Store projection
+	Shard int
+	// Observe is told of every waybill that was projected; nil for nobody.
+	Observe func(*trackingv1.Waybill)
+	Linger  time.Duration // 0 means 200 ms
+	Retry   time.Duration // 0 means 1 s
+	Log     *slog.Logger
+	Meter   metric.MeterProvider
+	Now     func() time.Time
 }
 
 // Projector keeps the projection of one shard up to date. Several may work on the
@@ -180,6 +183,9 @@ func (p *Projector) project(ctx context.Context, changes []*change) error {
 	case err == nil:
 		p.meters.projected.Add(ctx, int64(len(changes)))
 		for _, c := range changes {
+			if p.cfg.Observe != nil {
+				p.cfg.Observe(c.trace.Waybill)
+			}
 			for _, m := range c.msgs {
 				p.end(ctx, m.Ack())
 			}

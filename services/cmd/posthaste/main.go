@@ -21,6 +21,7 @@ type cli struct {
 	Config    configCmd    `cmd:"" help:"Print the settings in effect, secrets hidden."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Normalize normalizeCmd `cmd:"" help:"Show what Posthaste makes of a source's documents."`
+	Recognize recognizeCmd `cmd:"" help:"Tell which carriers waybill numbers may belong to."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

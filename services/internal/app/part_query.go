@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
+	recognitionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/recognition/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/pg"
@@ -32,7 +34,11 @@ func startQuery(ctx context.Context, env *Env) (func(context.Context) error, err
 		},
 		Log: env.Log, Now: time.Now,
 	}))
-	return env.eachShard("query", func(shard int, slots []subject.Slot) (func(context.Context) error, func(), error) {
+	memory := pg.NewRecognition(env.PG)
+	recognitionv1.RegisterRecognitionServiceServer(env.GRPC, query.NewRecognitions(memory, env.Log))
+	learner := query.NewLearner(query.LearnerConfig{Memory: memory, Log: env.Log, Now: time.Now})
+	stopLearner := env.run("query-learner", learner.Run)
+	stop, err := env.eachShard("query", func(shard int, slots []subject.Slot) (func(context.Context) error, func(), error) {
 		c, err := stream.NewConsumer(ctx, env.JetStream, stream.ConsumerOptions{
 			Stream: stream.Trace, Durable: "query-project-" + strconv.Itoa(shard), Kind: "trace", Slots: slots, MaxBatch: projectBatch,
 		})
@@ -40,7 +46,7 @@ func startQuery(ctx context.Context, env *Env) (func(context.Context) error, err
 			return nil, nil, err
 		}
 		p, err := query.NewProjector(query.ProjectorConfig{
-			Trace: c, Store: store, Shard: shard, Log: env.Log, Meter: env.Telemetry.Meter, Now: time.Now,
+			Trace: c, Store: store, Observe: learner.Observe, Shard: shard, Log: env.Log, Meter: env.Telemetry.Meter, Now: time.Now,
 		})
 		if err != nil {
 			c.Stop()
@@ -48,4 +54,5 @@ func startQuery(ctx context.Context, env *Env) (func(context.Context) error, err
 		}
 		return p.Run, c.Stop, nil
 	})
+	return func(ctx context.Context) error { return errors.Join(stop(ctx), stopLearner(ctx)) }, err
 }
