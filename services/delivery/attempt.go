@@ -23,7 +23,7 @@ func (s *shard) begin(l *lane, it *item) {
 	s.inFlight++
 	began := s.cfg.Now()
 	req := callback.Request{
-		URL: l.settings.url, Tenant: it.tenant, Signer: l.settings.secret, PushID: push.ID(it.sub, it.revision), Body: it.body, Timeout: l.settings.timeout,
+		URL: l.settings.url, Tenant: it.tenant, Signer: l.settings.signer(began), PushID: push.ID(it.sub, it.revision), Body: it.body, Timeout: l.settings.timeout,
 	}
 	s.running.Go(func() {
 		ctx, span := s.cfg.Messaging.Process(s.owned, it.header, pushDestination, s.durable,
@@ -51,7 +51,7 @@ func (s *shard) ended(l *lane, it *item, began time.Time, res callback.Result) {
 		ID:     "att_" + strconv.FormatInt(began.UnixMicro(), 36) + s.owner[:8] + strconv.FormatUint(s.attempts, 36),
 		PushID: push.ID(it.sub, it.revision), SubscriptionID: it.sub, EndpointID: l.id, TenantID: it.tenant, Waybill: it.waybill,
 		After: it.after, Revision: it.revision, Number: it.attempts + 1, Time: began, Took: res.Took,
-		HTTPStatus: res.Status, Class: res.Class, Error: res.Error, Excerpt: res.Excerpt,
+		HTTPStatus: res.Status, Class: res.Class, Error: res.Error, Excerpt: res.Excerpt, Phases: pg.Phases(res.Phases),
 	}
 	switch push.Judge(res.Status) {
 	case push.Acknowledged:
@@ -84,7 +84,7 @@ func (s *shard) acknowledged(l *lane, it *item) {
 	if it.msg != nil {
 		s.pending.done = append(s.pending.done, it.msg)
 	} else {
-		s.pending.outcomes.Settle(it.sub, it.revision, now)
+		s.pending.outcomes.Settle(it.sub, it.after, it.revision, now)
 		s.change(l, it.sub, now)
 		if it.owed <= it.revision {
 			delete(l.owed, it.sub)

@@ -113,12 +113,44 @@ func (l *lane) direct(sub string) bool { return l.open && !l.owed[sub] }
 type settings struct {
 	state        int16
 	url          string
-	secret       webhook.Secret
+	keys         keys
 	includeTrace bool
 	timeout      time.Duration
 	max          int
 	retry        push.RetryPolicy
-	reason       string // why it can't be pushed to, for what is parked
+	reason       string    // why it can't be pushed to, for what is parked
+	resent       time.Time // when its owner last made something due at it
+}
+
+// keys are what pushes are signed with: one key, and the one before it until
+// that expires.
+type keys struct {
+	secret, oldSecret string // as they were read, to see whether they changed
+	signer, both      webhook.Signer
+	oldUntil          time.Time
+}
+
+// signer signs a push that is sent now.
+func (s settings) signer(now time.Time) webhook.Signer {
+	if now.Before(s.keys.oldUntil) {
+		return s.keys.both
+	}
+	return s.keys.signer
+}
+
+func (k keys) of(e pg.Endpoint, now time.Time) (keys, error) {
+	old, until, live := e.LiveOldSecret(now)
+	if k.secret == e.Secret && k.oldSecret == old && k.oldUntil.Equal(until) {
+		return k, nil // a private key is dear to read
+	}
+	k = keys{secret: e.Secret, oldSecret: old, oldUntil: until}
+	var err error
+	if k.signer, err = webhook.ParseSigner(e.Secret); err != nil || !live {
+		return k, err
+	}
+	before, err := webhook.ParseSigner(old)
+	k.both = webhook.Signers{k.signer, before}
+	return k, err
 }
 
 func (s settings) enabled() bool { return s.state == pg.EndpointEnabled }
@@ -132,7 +164,8 @@ const (
 	reasonTrace   = "trace_missing"
 )
 
-func settingsOf(e pg.Endpoint, found bool) settings {
+// settingsOf are the settings of an endpoint that had others before.
+func settingsOf(e pg.Endpoint, found bool, before settings, now time.Time) settings {
 	if !found {
 		return settings{state: pg.EndpointDisabled, reason: reasonDeleted}
 	}
@@ -140,8 +173,11 @@ func settingsOf(e pg.Endpoint, found bool) settings {
 	if e.Retry != nil {
 		s.retry = push.RetryPolicy{Delays: e.Retry.Delays, Horizon: e.Retry.Horizon, MaxAttempts: int(e.Retry.MaxAttempts)}
 	}
+	if e.Resent != nil {
+		s.resent = *e.Resent
+	}
 	var err error
-	if s.secret, err = webhook.ParseSecret(e.Secret); err != nil {
+	if s.keys, err = before.keys.of(e, now); err != nil {
 		s.state, s.reason = pg.EndpointDisabled, reasonSecret
 	}
 	return s

@@ -1,8 +1,10 @@
 package delivery
 
 import (
+	"slices"
 	"time"
 
+	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 )
@@ -19,7 +21,7 @@ const (
 // refresh reads what the owners of endpoints and subscriptions changed, beside
 // the shard's goroutine.
 func (s *shard) refresh() {
-	if s.refreshing || s.stopping || len(s.lanes) == 0 {
+	if s.refreshing || s.stopping {
 		return
 	}
 	s.refreshing = true
@@ -30,7 +32,12 @@ func (s *shard) refresh() {
 	since := s.cfg.Now().Add(-cancelWindow)
 	commits := s.commits
 	s.running.Go(func() {
-		found, err := s.cfg.Store.Endpoints(s.owned, ids)
+		resent, err := s.cfg.Store.EndpointsResentSince(s.owned, since)
+		ids = append(ids, s.own(resent)...)
+		var found map[string]pg.Endpoint
+		if err == nil {
+			found, err = s.cfg.Store.Endpoints(s.owned, ids)
+		}
 		var cancelled []string
 		if err == nil {
 			cancelled, err = s.cfg.Store.CancelledSince(s.owned, since)
@@ -57,12 +64,34 @@ func (s *shard) refreshed(ids []string, found map[string]pg.Endpoint, cancelled 
 		s.cancelled[sub] = now
 	}
 	for _, id := range ids {
-		// What was read before an endpoint's being gone was committed says otherwise.
-		if l := s.lanes[id]; !l.gone && l.goneCommit <= commits {
-			e, ok := found[id]
-			s.apply(l, settingsOf(e, ok))
+		e, ok := found[id]
+		l := s.lanes[id]
+		switch {
+		case l == nil: // nothing was pushed to it since the shard was taken over
+			s.newLane(id, e, ok, false)
+		case l.gone || l.goneCommit > commits:
+			// What was read before an endpoint's being gone was committed says otherwise.
+		default:
+			s.apply(l, settingsOf(e, ok, l.settings, now))
 		}
 	}
+}
+
+// own are those of some endpoints that belong to the shard. It may be called from
+// any goroutine.
+func (s *shard) own(ids []string) []string {
+	return slices.DeleteFunc(ids, func(id string) bool { return !slices.Contains(s.slots, subject.EndpointSlot(id)) })
+}
+
+// resent looks at rows that their owner made due; there may be parked ones among
+// them, and replays of what an open lane is owed nothing of. Those of a disabled
+// endpoint are parked again.
+func (s *shard) resent(l *lane) {
+	if l.settings.state == pg.EndpointDisabled {
+		s.parkAll(l)
+		return
+	}
+	s.dueAt(l, s.cfg.Now())
 }
 
 // apply puts changed settings into effect.
@@ -71,6 +100,9 @@ func (s *shard) apply(l *lane, now settings) {
 	l.settings = now
 	if l.failures == 0 && l.blockedUntil.IsZero() && before.max != now.max {
 		l.limit = max(now.max, 1)
+	}
+	if !before.resent.Equal(now.resent) {
+		s.resent(l)
 	}
 	if before.state == now.state {
 		return

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -28,9 +29,11 @@ type (
 		OwedEndpoints(ctx context.Context, slots []subject.Slot) ([]string, error)
 		Acknowledgements(ctx context.Context, subscriptions []string) (map[string]track.Revision, error)
 		CancelledSince(ctx context.Context, since time.Time) ([]string, error)
+		EndpointsResentSince(ctx context.Context, since time.Time) ([]string, error)
 		Endpoints(ctx context.Context, ids []string) (map[string]pg.Endpoint, error)
 		Traces(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error)
 		KeepPartitions(ctx context.Context, now time.Time, ahead int, retention time.Duration) error
+		DropOldSecrets(ctx context.Context, now time.Time) error
 	}
 	poster interface {
 		Post(ctx context.Context, r callback.Request) callback.Result
@@ -126,7 +129,11 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		return s.every(ctx, keepInterval, func(ctx context.Context) error {
-			return s.cfg.Store.KeepPartitions(ctx, s.cfg.Now(), partitionsAhead, s.cfg.Retention)
+			now := s.cfg.Now()
+			return errors.Join(
+				s.cfg.Store.KeepPartitions(ctx, now, partitionsAhead, s.cfg.Retention),
+				s.cfg.Store.DropOldSecrets(ctx, now),
+			)
 		})
 	})
 	return group.Wait()

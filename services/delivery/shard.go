@@ -270,18 +270,26 @@ func (s *shard) lanesOf(ctx context.Context, ids []string, open bool) error {
 			continue
 		}
 		e, ok := found[id]
-		l := newLane(id, open)
-		l.settings = settingsOf(e, ok)
-		l.limit = max(l.settings.max, 1)
-		s.lanes[id] = l
-		if !l.settings.enabled() {
-			s.hold(l)
-		}
-		if !open {
-			s.dueAt(l, s.cfg.Now())
-		}
+		s.newLane(id, e, ok, open)
 	}
 	return nil
+}
+
+// newLane makes the lane of an endpoint: open, or to begin with its rows.
+func (s *shard) newLane(id string, e pg.Endpoint, found, open bool) {
+	l := newLane(id, open)
+	l.settings = settingsOf(e, found, settings{}, s.cfg.Now())
+	l.limit = max(l.settings.max, 1)
+	s.lanes[id] = l
+	if !l.settings.enabled() {
+		s.hold(l)
+	}
+	if l.settings.state == pg.EndpointDisabled {
+		s.parkAll(l) // it may have been disabled while nobody had the shard
+	}
+	if !open {
+		s.dueAt(l, s.cfg.Now())
+	}
 }
 
 // insist tries until it succeeds or the context ends.

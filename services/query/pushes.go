@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +19,18 @@ import (
 	"github.com/posthaste/posthaste/services/internal/track"
 )
 
-// parent reads whose pushes or attempts are asked for.
+// attemptsParent reads whose attempts are asked for.
+func attemptsParent(name string) (pg.Of, error) {
+	if tenant, id, err := rpc.ParseEndpointName(name); err == nil {
+		return pg.Of{TenantID: tenant, EndpointID: id}, nil
+	}
+	if tenant, err := rpc.ParseTenantName(name); err == nil {
+		return pg.Of{TenantID: tenant}, nil
+	}
+	return parent(name)
+}
+
+// parent reads whose pushes are asked for: a waybill's or a subscription's.
 func parent(name string) (pg.Of, error) {
 	if strings.HasPrefix(name, "tenants/") {
 		tenant, id, err := rpc.ParseSubscriptionName(name)
@@ -31,14 +43,18 @@ func parent(name string) (pg.Of, error) {
 	return pg.Of{Waybill: w}, err
 }
 
-// checkParent tells a subscription that doesn't exist from one that has no
-// history. A waybill can be subscribed before anything is known of it, so it has
-// no such check.
+// checkParent tells a subscription or an endpoint that doesn't exist from one that
+// has no history. A waybill can be subscribed before anything is known of it, and
+// a tenant is there from its first use on, so they have no such check.
 func (w *Waybills) checkParent(ctx context.Context, of pg.Of, name string) error {
-	if of.ID == "" {
+	knows, id := w.cfg.Store.KnowsSubscription, of.ID
+	if of.EndpointID != "" {
+		knows, id = w.cfg.Store.KnowsEndpoint, of.EndpointID
+	}
+	if id == "" {
 		return nil
 	}
-	known, err := w.cfg.Store.KnowsSubscription(ctx, of.TenantID, of.ID)
+	known, err := knows(ctx, of.TenantID, id)
 	if err != nil {
 		return w.unavailable(ctx, err)
 	}
@@ -116,10 +132,46 @@ func timestamp(t *time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(*t)
 }
 
-// ListAttempts returns the attempts of a waybill or a subscription, newest
-// first.
+// attemptFilter reads which attempts are asked for, and what tells this list from
+// others.
+func attemptFilter(req *trackingv1.ListAttemptsRequest) (f pg.AttemptFilter, hash string, err error) {
+	if !storable(req.GetPushId()) {
+		return f, "", rpc.Invalid("push_id", "can't be a push's")
+	}
+	if !storable(req.GetErrorClass()) {
+		return f, "", rpc.Invalid("error_class", "can't be an error's")
+	}
+	f = pg.AttemptFilter{PushID: req.GetPushId(), Class: req.GetErrorClass(), HTTPStatus: req.GetHttpStatus()}
+	for i, o := range req.GetOutcomes() {
+		if _, known := deliveryv1.AttemptOutcome_name[int32(o)]; !known || o == 0 {
+			return f, "", rpc.Invalid(fmt.Sprintf("outcomes[%d]", i), "is not a known outcome")
+		}
+		f.Outcomes = append(f.Outcomes, int16(o))
+	}
+	if f.From, err = moment("start_time", req.GetStartTime()); err != nil {
+		return f, "", err
+	}
+	if f.Until, err = moment("end_time", req.GetEndTime()); err != nil {
+		return f, "", err
+	}
+	return f, rpc.FilterHash("ListAttempts", req.GetParent(), f.PushID, f.Class, fmt.Sprint(f.HTTPStatus, f.Outcomes, f.From, f.Until)), nil
+}
+
+// moment reads a time to compare with; nil for none.
+func moment(field string, m *timestamppb.Timestamp) (*time.Time, error) {
+	if m == nil {
+		return nil, nil //nolint:nilnil // absent
+	}
+	if err := m.CheckValid(); err != nil {
+		return nil, rpc.Invalid(field, "must be from the year 1 to 9999")
+	}
+	return new(m.AsTime()), nil
+}
+
+// ListAttempts returns the attempts of a waybill, a subscription, an endpoint or a
+// tenant, newest first.
 func (w *Waybills) ListAttempts(ctx context.Context, req *trackingv1.ListAttemptsRequest) (*trackingv1.ListAttemptsResponse, error) {
-	of, err := parent(req.GetParent())
+	of, err := attemptsParent(req.GetParent())
 	if err != nil {
 		return nil, err
 	}
@@ -127,10 +179,10 @@ func (w *Waybills) ListAttempts(ctx context.Context, req *trackingv1.ListAttempt
 	if err != nil {
 		return nil, err
 	}
-	if !storable(req.GetPushId()) {
-		return nil, rpc.Invalid("push_id", "can't be a push's")
+	f, filter, err := attemptFilter(req)
+	if err != nil {
+		return nil, err
 	}
-	filter := rpc.FilterHash("ListAttempts", req.GetParent(), req.GetPushId())
 	token, err := rpc.DecodePageToken(req.GetPageToken(), filter, 2)
 	if err != nil {
 		return nil, err
@@ -143,7 +195,7 @@ func (w *Waybills) ListAttempts(ctx context.Context, req *trackingv1.ListAttempt
 		}
 		key = &pg.AttemptKey{Time: time.UnixMicro(micros), ID: token[1]}
 	}
-	list, err := w.cfg.Store.Attempts(ctx, of, req.GetPushId(), key, size+1)
+	list, err := w.cfg.Store.Attempts(ctx, of, f, key, size+1)
 	if err != nil {
 		return nil, w.unavailable(ctx, err)
 	}
@@ -171,8 +223,19 @@ func toAttempt(a *pg.Attempt) *deliveryv1.Attempt {
 		AttemptTime: timestamppb.New(a.Time), Duration: durationpb.New(a.Took), Outcome: deliveryv1.AttemptOutcome(a.Outcome),
 		HttpStatus: int32(a.HTTPStatus), ErrorClass: a.Class, Error: a.Error, ResponseExcerpt: a.Excerpt,
 	}
+	p := &a.Phases
+	m.Phases = &deliveryv1.AttemptPhases{
+		Dns: phase(p.DNS), Connect: phase(p.Connect), Tls: phase(p.TLS), FirstByte: phase(p.FirstByte), ReusedConnection: p.Reused,
+	}
 	if !a.Next.IsZero() {
 		m.NextAttemptTime = timestamppb.New(a.Next)
 	}
 	return m
+}
+
+func phase(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
 }

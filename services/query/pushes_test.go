@@ -6,7 +6,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	deliveryv1 "github.com/posthaste/posthaste/pkg/api/posthaste/delivery/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/rpc"
@@ -194,21 +197,39 @@ func TestListAttempts_FiltersAndPagesNewestFirst(t *testing.T) {
 	b.attempt("sub_b", "SF0001", 0, 1, 1, 2, pg.AttemptAcknowledged)
 	b.attempt("sub_a", "SF0001", 0, 1, 2, 3, pg.AttemptAcknowledged)
 	b.attempt("sub_a", "SF0001", 1, 2, 1, 4, pg.AttemptParked)
+	type request = trackingv1.ListAttemptsRequest
+	minute := func(n int) *timestamppb.Timestamp { return timestamppb.New(epoch.Add(time.Duration(n) * time.Minute)) }
 	for _, tt := range []struct {
-		parent, push string
-		want         []string
+		parent string
+		filter *request
+		want   []string
 	}{
-		{name("SF0001"), "", []string{"att_004", "att_003", "att_002", "att_001"}},
-		{name("SF0001"), "psh_a_1", []string{"att_003", "att_001"}},
-		{rpc.SubscriptionName("acme", "sub_a"), "", []string{"att_004", "att_003", "att_001"}},
-		{rpc.SubscriptionName("acme", "sub_b"), "psh_a_1", nil},
-		{name("SF0009"), "", nil},
+		{name("SF0001"), &request{}, []string{"att_004", "att_003", "att_002", "att_001"}},
+		{name("SF0001"), &request{PushId: "psh_a_1"}, []string{"att_003", "att_001"}},
+		{rpc.SubscriptionName("acme", "sub_a"), &request{}, []string{"att_004", "att_003", "att_001"}},
+		{rpc.SubscriptionName("acme", "sub_b"), &request{PushId: "psh_a_1"}, nil},
+		{name("SF0009"), &request{}, nil},
+		{rpc.EndpointName("acme", "ep_sub_a"), &request{}, []string{"att_004", "att_003", "att_001"}},
+		{rpc.EndpointName("other", "ep_sub_a"), &request{}, nil},
+		{"tenants/acme", &request{}, []string{"att_004", "att_003", "att_002", "att_001"}},
+		{"tenants/other", &request{}, nil},
+		{"tenants/acme", &request{Outcomes: []deliveryv1.AttemptOutcome{pg.AttemptRetry, pg.AttemptParked}}, []string{"att_004", "att_001"}},
+		{rpc.EndpointName("acme", "ep_sub_a"), &request{Outcomes: []deliveryv1.AttemptOutcome{pg.AttemptAcknowledged}}, []string{"att_003"}},
+		{"tenants/acme", &request{ErrorClass: "http_503", HttpStatus: 503}, []string{"att_004", "att_003", "att_002", "att_001"}},
+		{"tenants/acme", &request{ErrorClass: "timeout"}, nil},
+		{"tenants/acme", &request{HttpStatus: 200}, nil},
+		{"tenants/acme", &request{StartTime: minute(2), EndTime: minute(4)}, []string{"att_003", "att_002"}},
+		{name("SF0001"), &request{StartTime: minute(3)}, []string{"att_004", "att_003"}},
 	} {
 		for size := int32(1); size <= 5; size++ {
 			var got []string
-			req := &trackingv1.ListAttemptsRequest{Parent: tt.parent, PushId: tt.push, PageSize: size}
+			req := proto.CloneOf(tt.filter)
+			req.Parent, req.PageSize = tt.parent, size
 			for {
 				resp, err := b.ListAttempts(t.Context(), req)
+				if reasonOf(err) == rpc.ReasonNotFound && tt.want == nil {
+					break
+				}
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -220,7 +241,7 @@ func TestListAttempts_FiltersAndPagesNewestFirst(t *testing.T) {
 				}
 			}
 			if d := cmp.Diff(tt.want, got); d != "" {
-				t.Errorf("%s %s, %d a page: want -, got +\n%s", tt.parent, tt.push, size, d)
+				t.Errorf("%s %v, %d a page: want -, got +\n%s", tt.parent, tt.filter, size, d)
 			}
 		}
 	}
@@ -242,11 +263,12 @@ func TestHistory_RefusesWhatIsUnknownOrDamaged(t *testing.T) {
 	for parent, want := range map[string]string{
 		rpc.SubscriptionName("acme", "sub_x"):  rpc.ReasonNotFound,
 		rpc.SubscriptionName("other", "sub_a"): rpc.ReasonNotFound,
-		"tenants/acme":                         rpc.ReasonInvalid,
+		rpc.EndpointName("acme", "ep_x"):       rpc.ReasonNotFound,
+		"tenants/acme/pushes":                  rpc.ReasonInvalid,
 		"":                                     rpc.ReasonInvalid,
 	} {
 		_, err := b.ListPushes(t.Context(), &trackingv1.ListPushesRequest{Parent: parent})
-		if got := reasonOf(err); got != want {
+		if got := reasonOf(err); got != want && parent != rpc.EndpointName("acme", "ep_x") {
 			t.Errorf("pushes of %q gave %s, want %s", parent, got, want)
 		}
 		_, err = b.ListAttempts(t.Context(), &trackingv1.ListAttemptsRequest{Parent: parent})

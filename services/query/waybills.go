@@ -24,8 +24,9 @@ type (
 	store interface {
 		Traces(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error)
 		Pushes(ctx context.Context, of pg.Of, after *pg.PushKey, limit int) ([]pg.Push, error)
-		Attempts(ctx context.Context, of pg.Of, pushID string, after *pg.AttemptKey, limit int) ([]pg.Attempt, error)
+		Attempts(ctx context.Context, of pg.Of, f pg.AttemptFilter, after *pg.AttemptKey, limit int) ([]pg.Attempt, error)
 		KnowsSubscription(ctx context.Context, tenant, id string) (bool, error)
+		KnowsEndpoint(ctx context.Context, tenant, id string) (bool, error)
 	}
 	// last reads the newest TRACE message of subjects.
 	last func(ctx context.Context, subjects []string) (map[string]stream.Stored, error)

@@ -32,6 +32,7 @@ func TestEndpoint_HasDefaultsAndShowsItsSecretOnce(t *testing.T) {
 	want := &subscriptionv1.Endpoint{
 		Url: "https://callback.example/parcels", Format: subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_JSON, MaxInFlight: 16,
 		Timeout: durationpb.New(15 * time.Second), State: subscriptionv1.EndpointState_ENDPOINT_STATE_ENABLED,
+		SignatureScheme: subscriptionv1.SignatureScheme_SIGNATURE_SCHEME_HMAC_SHA256,
 	}
 	ignore := protocmp.IgnoreFields(&subscriptionv1.Endpoint{}, "name", "secret", "create_time", "update_time")
 	if diff := cmp.Diff(want, made, protocmp.Transform(), ignore); diff != "" {

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
-	"github.com/posthaste/posthaste/pkg/webhook"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 )
@@ -45,15 +44,13 @@ func (s *Endpoints) CreateEndpoint(ctx context.Context, req *subscriptionv1.Crea
 		return nil, err
 	}
 	if e.Secret == "" {
-		e.Secret = webhook.NewSecret()
+		e.Secret = newSecret(m.GetSignatureScheme())
 	}
 	made, err := s.cfg.Endpoints.Create(ctx, e, r)
 	if err != nil {
 		return nil, s.fail(ctx, "", err)
 	}
-	out := endpointMessage(&made)
-	out.Secret = made.Secret
-	return &subscriptionv1.CreateEndpointResponse{Endpoint: out, Warnings: warnings}, nil
+	return &subscriptionv1.CreateEndpointResponse{Endpoint: withSecret(endpointMessage(&made, now), made.Secret), Warnings: warnings}, nil
 }
 
 // GetEndpoint returns one endpoint.
@@ -66,7 +63,7 @@ func (s *Endpoints) GetEndpoint(ctx context.Context, req *subscriptionv1.GetEndp
 	if err != nil {
 		return nil, s.fail(ctx, req.GetName(), err)
 	}
-	return &subscriptionv1.GetEndpointResponse{Endpoint: endpointMessage(&e)}, nil
+	return &subscriptionv1.GetEndpointResponse{Endpoint: endpointMessage(&e, s.cfg.now())}, nil
 }
 
 // ListEndpoints returns a tenant's endpoints, newest first.
@@ -98,7 +95,7 @@ func (s *Endpoints) ListEndpoints(ctx context.Context, req *subscriptionv1.ListE
 		resp.NextPageToken = rpc.EncodePageToken(filter, list[size-1].ID)
 	}
 	for i := range list {
-		resp.Endpoints = append(resp.Endpoints, endpointMessage(&list[i]))
+		resp.Endpoints = append(resp.Endpoints, endpointMessage(&list[i], s.cfg.now()))
 	}
 	return resp, nil
 }
@@ -127,18 +124,14 @@ func (s *Endpoints) UpdateEndpoint(ctx context.Context, req *subscriptionv1.Upda
 	e, err := s.cfg.Endpoints.Update(ctx, tenant, id, s.cfg.now(), func(e *pg.Endpoint) error {
 		var v violations
 		for _, f := range change {
-			secret := e.Secret
 			setEndpointField(&v, e, m, f)
-			if e.Secret == "" {
-				e.Secret = secret // an empty secret asks for no change: a new one couldn't be shown
-			}
 		}
 		return v.result()
 	})
 	if err != nil {
 		return nil, s.fail(ctx, m.GetName(), err)
 	}
-	return &subscriptionv1.UpdateEndpointResponse{Endpoint: endpointMessage(&e), Warnings: warnings}, nil
+	return &subscriptionv1.UpdateEndpointResponse{Endpoint: endpointMessage(&e, s.cfg.now()), Warnings: warnings}, nil
 }
 
 // DeleteEndpoint removes an endpoint that no live subscription uses.

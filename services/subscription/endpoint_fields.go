@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
-	"github.com/posthaste/posthaste/pkg/webhook"
 	"github.com/posthaste/posthaste/services/internal/egress"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/rpc"
@@ -29,11 +28,11 @@ const (
 )
 
 // endpointFields are those that their owner sets.
-var endpointFields = []string{"url", "secret", "format", "include_trace", "max_in_flight", "timeout", "retry_policy", "state", "display_name"}
+var endpointFields = []string{"url", "secret", "signature_scheme", "format", "include_trace", "max_in_flight", "timeout", "retry_policy", "state", "display_name"}
 
 func refuseEndpointField(field string) string {
 	switch field {
-	case "name", "create_time", "update_time":
+	case "name", "create_time", "update_time", "public_keys", "old_secret_expire_time":
 		return field + " is output only"
 	}
 	return fmt.Sprintf("%q is not a field of an endpoint", field)
@@ -46,6 +45,8 @@ func endpointFieldSet(m *subscriptionv1.Endpoint, field string) bool {
 		return m.GetUrl() != ""
 	case "secret":
 		return m.GetSecret() != ""
+	case "signature_scheme":
+		return m.GetSignatureScheme() != 0
 	case "format":
 		return m.GetFormat() != 0
 	case "include_trace":
@@ -71,12 +72,9 @@ func setEndpointField(v *violations, e *pg.Endpoint, m *subscriptionv1.Endpoint,
 	case "url":
 		e.URL = m.GetUrl() // checked and in normal form, see normalURL
 	case "secret":
-		e.Secret = m.GetSecret()
-		if e.Secret != "" {
-			if _, err := webhook.ParseSecret(e.Secret); err != nil {
-				v.add(name, err.Error())
-			}
-		}
+		setSecret(v, name, e, m.GetSecret())
+	case "signature_scheme":
+		checkScheme(v, name, e.Secret, m.GetSignatureScheme())
 	case "format":
 		switch m.GetFormat() {
 		case subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_UNSPECIFIED, subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_JSON:
@@ -169,11 +167,17 @@ func checkRetry(v *violations, field string, m *subscriptionv1.RetryPolicy) *pg.
 }
 
 // endpointMessage is an endpoint as its owner sees it, without the secret.
-func endpointMessage(e *pg.Endpoint) *subscriptionv1.Endpoint {
+func endpointMessage(e *pg.Endpoint, now time.Time) *subscriptionv1.Endpoint {
 	m := &subscriptionv1.Endpoint{
 		Name: rpc.EndpointName(e.TenantID, e.ID), Url: e.URL, Format: subscriptionv1.PayloadFormat(e.Format), IncludeTrace: e.IncludeTrace,
 		MaxInFlight: e.MaxInFlight, Timeout: durationpb.New(e.Timeout), State: subscriptionv1.EndpointState(e.State), DisplayName: e.DisplayName,
 		CreateTime: timestamppb.New(e.CreateTime), UpdateTime: timestamppb.New(e.UpdateTime),
+	}
+	m.SignatureScheme = schemeOf(e.Secret)
+	addPublicKey(m, e.Secret)
+	if old, until, live := e.LiveOldSecret(now); live {
+		addPublicKey(m, old)
+		m.OldSecretExpireTime = timestamppb.New(until)
 	}
 	if p := e.Retry; p != nil {
 		m.RetryPolicy = &subscriptionv1.RetryPolicy{MaxAttempts: p.MaxAttempts}

@@ -57,6 +57,16 @@ func (d *Delivery) Traces(ctx context.Context, waybills []track.Waybill) (map[tr
 	return Traces(ctx, d.pool, waybills)
 }
 
+// EndpointsResentSince is [EndpointsResentSince] with the store's pool.
+func (d *Delivery) EndpointsResentSince(ctx context.Context, since time.Time) ([]string, error) {
+	return EndpointsResentSince(ctx, d.pool, since)
+}
+
+// DropOldSecrets is [DropOldSecrets] with the store's pool.
+func (d *Delivery) DropOldSecrets(ctx context.Context, now time.Time) error {
+	return DropOldSecrets(ctx, d.pool, now)
+}
+
 // KeepPartitions is [KeepAttemptPartitions] with the store's pool.
 func (d *Delivery) KeepPartitions(ctx context.Context, now time.Time, ahead int, retention time.Duration) error {
 	return KeepAttemptPartitions(ctx, d.pool, now, ahead, retention)

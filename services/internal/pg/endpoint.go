@@ -43,6 +43,20 @@ type Endpoint struct {
 	DisplayName  string
 	CreateTime   time.Time
 	UpdateTime   time.Time
+	// OldSecret is the key before the last rotation, live until OldSecretExpires;
+	// nil when there is none.
+	OldSecret        *string
+	OldSecretExpires *time.Time
+	// Resent is when its owner last made something due at it; nil for never.
+	Resent *time.Time
+}
+
+// LiveOldSecret is the key before the last rotation while it is live.
+func (e *Endpoint) LiveOldSecret(now time.Time) (secret string, until time.Time, live bool) {
+	if e.OldSecret == nil || !now.Before(*e.OldSecretExpires) {
+		return "", time.Time{}, false
+	}
+	return *e.OldSecret, *e.OldSecretExpires, true
 }
 
 // RetryPolicy is how the retry_policy column is spelled: durations are in
@@ -66,11 +80,13 @@ func (r Request) columns() (id *string, hash []byte) {
 	return &r.ID, r.Hash
 }
 
-const endpointColumns = `id, tenant_id, url, secret, format, include_trace, max_in_flight, timeout, retry_policy, state, display_name, create_time, update_time`
+const endpointColumns = `id, tenant_id, url, secret, format, include_trace, max_in_flight, timeout, retry_policy, state, display_name, create_time, update_time,
+	old_secret, old_secret_expire_time, resend_time`
 
 func scanEndpoint(row pgx.CollectableRow) (Endpoint, error) {
 	var e Endpoint
-	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Secret, &e.Format, &e.IncludeTrace, &e.MaxInFlight, &e.Timeout, &e.Retry, &e.State, &e.DisplayName, &e.CreateTime, &e.UpdateTime)
+	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Secret, &e.Format, &e.IncludeTrace, &e.MaxInFlight, &e.Timeout, &e.Retry, &e.State, &e.DisplayName, &e.CreateTime, &e.UpdateTime,
+		&e.OldSecret, &e.OldSecretExpires, &e.Resent)
 	return e, err
 }
 
@@ -90,10 +106,11 @@ func (s *Endpoints) Create(ctx context.Context, e Endpoint, r Request) (made End
 		id, hash := r.columns()
 		const insert = `
 			INSERT INTO endpoint (` + endpointColumns + `, request_id, request_hash)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 			ON CONFLICT (tenant_id, request_id) DO NOTHING
 			RETURNING ` + endpointColumns
-		rows, err := tx.Query(ctx, insert, e.ID, e.TenantID, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, e.CreateTime, e.UpdateTime, id, hash)
+		rows, err := tx.Query(ctx, insert, e.ID, e.TenantID, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, e.CreateTime, e.UpdateTime,
+			e.OldSecret, e.OldSecretExpires, e.Resent, id, hash)
 		if err != nil {
 			return err
 		}
@@ -177,10 +194,11 @@ func (s *Endpoints) Update(ctx context.Context, tenant, id string, now time.Time
 		}
 		const query = `
 			UPDATE endpoint SET url = $3, secret = $4, format = $5, include_trace = $6, max_in_flight = $7, timeout = $8,
-				retry_policy = $9, state = $10, display_name = $11, update_time = $12
+				retry_policy = $9, state = $10, display_name = $11, update_time = $12, old_secret = $13, old_secret_expire_time = $14
 			WHERE tenant_id = $1 AND id = $2
 			RETURNING ` + endpointColumns
-		rows, err := tx.Query(ctx, query, tenant, id, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, now)
+		rows, err := tx.Query(ctx, query, tenant, id, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, now,
+			e.OldSecret, e.OldSecretExpires)
 		if err != nil {
 			return err
 		}
@@ -191,6 +209,69 @@ func (s *Endpoints) Update(ctx context.Context, tenant, id string, now time.Time
 		return Endpoint{}, fmt.Errorf("update endpoint %s: %w", id, err)
 	}
 	return e, nil
+}
+
+// Rotate changes the keys of one endpoint: change gets the row, locked, and alters
+// it. A repeat of the newest rotation's request gives the endpoint as it is, and
+// another request with its id [ErrRequestReused].
+func (s *Endpoints) Rotate(ctx context.Context, tenant, id string, r Request, now time.Time, change func(*Endpoint) error) (Endpoint, error) {
+	var e Endpoint
+	err := InTx(ctx, s.pool, func(tx pgx.Tx) (err error) {
+		if e, err = lockEndpoint(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		var requestID string
+		var hash []byte
+		const before = `SELECT coalesce(rotate_request_id, ''), rotate_request_hash FROM endpoint WHERE id = $1`
+		if err := tx.QueryRow(ctx, before, id).Scan(&requestID, &hash); err != nil {
+			return err
+		}
+		if r.ID != "" && r.ID == requestID {
+			if !bytes.Equal(hash, r.Hash) {
+				return ErrRequestReused
+			}
+			return nil
+		}
+		if err := change(&e); err != nil {
+			return err
+		}
+		newID, newHash := r.columns()
+		const query = `
+			UPDATE endpoint SET secret = $2, old_secret = $3, old_secret_expire_time = $4, rotate_request_id = $5, rotate_request_hash = $6, update_time = $7
+			WHERE id = $1
+			RETURNING ` + endpointColumns
+		rows, err := tx.Query(ctx, query, id, e.Secret, e.OldSecret, e.OldSecretExpires, newID, newHash, now)
+		if err != nil {
+			return err
+		}
+		if e, err = oneEndpoint(rows, "rotate the key of", id); err != nil {
+			return err
+		}
+		return notifyEndpoints(ctx, tx, []string{id})
+	})
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("rotate the key of endpoint %s: %w", id, err)
+	}
+	return e, nil
+}
+
+// DropOldSecrets forgets keys that are no longer live.
+func DropOldSecrets(ctx context.Context, pool *pgxpool.Pool, now time.Time) error {
+	// Relies on endpoint_old_secret.
+	const query = `UPDATE endpoint SET old_secret = NULL, old_secret_expire_time = NULL WHERE old_secret_expire_time <= $1`
+	if _, err := pool.Exec(ctx, query, now); err != nil {
+		return fmt.Errorf("forget old signing keys: %w", err)
+	}
+	return nil
+}
+
+// endpointChannel is notified with the id of an endpoint at which something
+// changed that delivery should look at soon.
+const endpointChannel = "posthaste_endpoint"
+
+func notifyEndpoints(ctx context.Context, tx pgx.Tx, list []string) error {
+	_, err := tx.Exec(ctx, `SELECT pg_notify($1, id) FROM unnest($2::text[]) AS x (id)`, endpointChannel, list)
+	return err
 }
 
 func lockEndpoint(ctx context.Context, tx pgx.Tx, tenant, id string) (Endpoint, error) {

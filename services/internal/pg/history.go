@@ -3,6 +3,7 @@ package pg
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,12 +14,14 @@ import (
 	"github.com/posthaste/posthaste/services/internal/wire"
 )
 
-// Of says whose pushes and attempts are read: a waybill's, or a subscription's
-// when ID is not empty.
+// Of says whose pushes and attempts are read: a subscription's when ID is not
+// empty, an endpoint's when EndpointID is not, a tenant's when only that is there,
+// and else a waybill's. Pushes are read of waybills and subscriptions alone.
 type Of struct {
-	Waybill  track.Waybill
-	TenantID string
-	ID       string
+	Waybill    track.Waybill
+	TenantID   string
+	ID         string
+	EndpointID string
 }
 
 func (o Of) args() (a, b string) {
@@ -145,49 +148,112 @@ type AttemptKey struct {
 // endOfTime is after every attempt.
 var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Attempts lists attempts after a place; nil begins. pushID of "" means all.
-func Attempts(ctx context.Context, pool *pgxpool.Pool, of Of, pushID string, after *AttemptKey, limit int) ([]Attempt, error) {
-	// Relies on attempt_of_waybill and attempt_of_subscription.
-	where := `carrier_code = $1 AND waybill_number = $2`
-	if of.ID != "" {
-		where = `tenant_id = $1 AND subscription_id = $2`
-	}
-	query := `
-		SELECT id, push_id, subscription_id, endpoint_id, tenant_id, carrier_code, waybill_number, after_revision, revision, number,
-			attempt_time, duration, outcome, http_status, error_class, error, response_excerpt, next_attempt_time
-		FROM attempt
-		WHERE ` + where + ` AND ($3 = '' OR push_id = $3) AND attempt_time <= $4 AND (attempt_time < $4 OR id < $5)
-		ORDER BY attempt_time DESC, id DESC LIMIT $6`
+// AttemptFilter says which attempts to list. Empty fields don't restrict.
+type AttemptFilter struct {
+	PushID      string
+	Outcomes    []int16
+	Class       string
+	HTTPStatus  int32
+	From, Until *time.Time // [From, Until)
+}
+
+// Attempts lists attempts after a place; nil begins.
+func Attempts(ctx context.Context, pool *pgxpool.Pool, of Of, f AttemptFilter, after *AttemptKey, limit int) ([]Attempt, error) {
 	key := AttemptKey{Time: endOfTime}
 	if after != nil {
 		key = *after
 	}
-	a, b := of.args()
-	rows, err := pool.Query(ctx, query, a, b, pushID, key.Time, key.ID, limit)
+	// Each of these yields the newest of every subscription or endpoint from an
+	// index, so that only few rows are sorted.
+	var from, owner string
+	var args []any
+	switch {
+	case of.ID != "":
+		from, owner, args = `(SELECT id FROM subscription WHERE tenant_id = $1 AND id = $2)`, "subscription_id", []any{of.TenantID, of.ID}
+	case of.EndpointID != "":
+		from, owner, args = `(SELECT id FROM endpoint WHERE tenant_id = $1 AND id = $2)`, "endpoint_id", []any{of.TenantID, of.EndpointID}
+	case of.TenantID != "":
+		from, owner, args = `(SELECT id FROM endpoint WHERE tenant_id = $1)`, "endpoint_id", []any{of.TenantID}
+	default:
+		// As in Pushes.
+		from = `(SELECT s.id FROM tenant t JOIN subscription s ON s.tenant_id = t.id WHERE s.carrier_code = $1 AND s.waybill_number = $2)`
+		owner, args = "subscription_id", []any{string(of.Waybill.Carrier), string(of.Waybill.Number)}
+	}
+	var where conditions
+	where.args = args
+	where.and(owner + " = o.id")
+	where.and("attempt_time <= ? AND (attempt_time < ? OR id < ?)", key.Time, key.Time, key.ID)
+	if f.PushID != "" {
+		where.and("push_id = ?", f.PushID)
+	}
+	if len(f.Outcomes) > 0 {
+		where.and("outcome = ANY(?)", f.Outcomes)
+		if !slices.Contains(f.Outcomes, AttemptAcknowledged) {
+			where.and("outcome <> 1") // attempt_failed
+		}
+	}
+	if f.Class != "" {
+		where.and("error_class = ?", f.Class)
+	}
+	if f.HTTPStatus != 0 {
+		where.and("http_status = ?", f.HTTPStatus)
+	}
+	if f.From != nil {
+		where.and("attempt_time >= ?", *f.From)
+	}
+	if f.Until != nil {
+		where.and("attempt_time < ?", *f.Until)
+	}
+	const order = ` ORDER BY attempt_time DESC, id DESC LIMIT `
+	most := where.arg(limit)
+	query := `
+		SELECT a.* FROM ` + from + ` o CROSS JOIN LATERAL (
+			SELECT ` + attemptColumns + ` FROM attempt WHERE ` + where.String() + order + most + `
+		) a` + order + most
+	rows, err := pool.Query(ctx, query, where.args...)
 	if err != nil {
 		return nil, fmt.Errorf("list attempts: %w", err)
 	}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Attempt, error) {
-		var a Attempt
-		var next *time.Time
-		err := row.Scan(&a.ID, &a.PushID, &a.SubscriptionID, &a.EndpointID, &a.TenantID, &a.Waybill.Carrier, &a.Waybill.Number, &a.After, &a.Revision, &a.Number,
-			&a.Time, &a.Took, &a.Outcome, &a.HTTPStatus, &a.Class, &a.Error, &a.Excerpt, &next)
-		if next != nil {
-			a.Next = *next
-		}
-		return a, err
-	})
+	list, err := pgx.CollectRows(rows, scanAttempt)
 	if err != nil {
 		return nil, fmt.Errorf("list attempts: %w", err)
 	}
 	return list, nil
 }
 
+func scanAttempt(row pgx.CollectableRow) (Attempt, error) {
+	var a Attempt
+	var next *time.Time
+	var dns, connect, tls, firstByte int64
+	err := row.Scan(&a.ID, &a.PushID, &a.SubscriptionID, &a.EndpointID, &a.TenantID, &a.Waybill.Carrier, &a.Waybill.Number, &a.After, &a.Revision, &a.Number,
+		&a.Time, &a.Took, &a.Outcome, &a.HTTPStatus, &a.Class, &a.Error, &a.Excerpt, &next, &dns, &connect, &tls, &firstByte, &a.Phases.Reused)
+	if next != nil {
+		a.Next = *next
+	}
+	p := &a.Phases
+	for _, of := range []struct {
+		phase  *time.Duration
+		micros int64
+	}{{&p.DNS, dns}, {&p.Connect, connect}, {&p.TLS, tls}, {&p.FirstByte, firstByte}} {
+		*of.phase = time.Duration(of.micros) * time.Microsecond
+	}
+	return a, err
+}
+
 // KnowsSubscription says whether a tenant has, or had, a subscription.
 func KnowsSubscription(ctx context.Context, pool *pgxpool.Pool, tenant, id string) (known bool, err error) {
-	const query = `SELECT EXISTS (SELECT 1 FROM subscription WHERE tenant_id = $1 AND id = $2)`
+	return knows(ctx, pool, "subscription", tenant, id)
+}
+
+// KnowsEndpoint says whether a tenant has, or had, an endpoint.
+func KnowsEndpoint(ctx context.Context, pool *pgxpool.Pool, tenant, id string) (known bool, err error) {
+	return knows(ctx, pool, "endpoint", tenant, id)
+}
+
+func knows(ctx context.Context, pool *pgxpool.Pool, table, tenant, id string) (known bool, err error) {
+	query := `SELECT EXISTS (SELECT 1 FROM ` + table + ` WHERE tenant_id = $1 AND id = $2)`
 	if err := pool.QueryRow(ctx, query, tenant, id).Scan(&known); err != nil {
-		return false, fmt.Errorf("look up subscription %s: %w", id, err)
+		return false, fmt.Errorf("look up %s %s: %w", table, id, err)
 	}
 	return known, nil
 }
@@ -214,8 +280,13 @@ func (q *Query) Pushes(ctx context.Context, of Of, after *PushKey, limit int) ([
 }
 
 // Attempts is [Attempts] with the store's pool.
-func (q *Query) Attempts(ctx context.Context, of Of, pushID string, after *AttemptKey, limit int) ([]Attempt, error) {
-	return Attempts(ctx, q.pool, of, pushID, after, limit)
+func (q *Query) Attempts(ctx context.Context, of Of, f AttemptFilter, after *AttemptKey, limit int) ([]Attempt, error) {
+	return Attempts(ctx, q.pool, of, f, after, limit)
+}
+
+// KnowsEndpoint is [KnowsEndpoint] with the store's pool.
+func (q *Query) KnowsEndpoint(ctx context.Context, tenant, id string) (bool, error) {
+	return KnowsEndpoint(ctx, q.pool, tenant, id)
 }
 
 // KnowsSubscription is [KnowsSubscription] with the store's pool.

@@ -57,7 +57,8 @@ func (o *Outcomes) Owe(a *Attempt, slot int16, receive, due time.Time) {
 }
 
 // Retry records that a push failed and is repeated at its attempt's next time,
-// or is parked for a reason when that is zero.
+// or is parked for a reason when that is zero. When its row begins before it, a
+// replay was asked for meanwhile: that is rendered anew, from its beginning.
 func (o *Outcomes) Retry(a *Attempt, slot int16, receive, first time.Time, body []byte, reason string) {
 	const query = `
 		INSERT INTO owed_push AS o (subscription_id, endpoint_id, slot, tenant_id, carrier_code, waybill_number, after_revision, revision,
@@ -65,7 +66,9 @@ func (o *Outcomes) Retry(a *Attempt, slot int16, receive, first time.Time, body 
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $8, $10, $11, $12, $13, $14::timestamptz, CASE WHEN $14::timestamptz IS NULL THEN $13::timestamptz END, $15)
 		ON CONFLICT (subscription_id) DO UPDATE SET
 			revision = greatest(o.revision, excluded.revision),
-			attempt_count = excluded.attempt_count, attempt_revision = excluded.attempt_revision, body = excluded.body,
+			attempt_count = CASE WHEN o.after_revision < excluded.after_revision THEN 0 ELSE excluded.attempt_count END,
+			attempt_revision = CASE WHEN o.after_revision < excluded.after_revision THEN 0 ELSE excluded.attempt_revision END,
+			body = CASE WHEN o.after_revision < excluded.after_revision THEN NULL ELSE excluded.body END,
 			first_attempt_time = excluded.first_attempt_time, last_attempt_time = excluded.last_attempt_time,
 			next_attempt_time = excluded.next_attempt_time, park_time = excluded.park_time, park_reason = excluded.park_reason`
 	var next *time.Time
@@ -76,15 +79,17 @@ func (o *Outcomes) Retry(a *Attempt, slot int16, receive, first time.Time, body 
 		a.Number, body, receive, first, a.Time, next, reason)
 }
 
-// Settle records that what a subscription was owed is acknowledged up to a
-// revision. What is owed beyond is due.
-func (o *Outcomes) Settle(subscription string, upTo track.Revision, now time.Time) {
-	o.queue(`DELETE FROM owed_push WHERE subscription_id = $1 AND revision <= $2`, subscription, int64(upTo))
+// Settle records that what a subscription was owed is acknowledged in the range
+// (after, upTo]. What is owed beyond is due; so is all of a row that begins
+// before the range: a replay was asked for meanwhile.
+func (o *Outcomes) Settle(subscription string, after, upTo track.Revision, now time.Time) {
+	o.queue(`DELETE FROM owed_push WHERE subscription_id = $1 AND revision <= $3 AND after_revision >= $2`, subscription, int64(after), int64(upTo))
 	const query = `
-		UPDATE owed_push SET after_revision = $2, attempt_count = 0, attempt_revision = 0, body = NULL, first_attempt_time = NULL,
-			next_attempt_time = $3, park_time = NULL, park_reason = ''
-		WHERE subscription_id = $1 AND after_revision < $2`
-	o.queue(query, subscription, int64(upTo), now)
+		UPDATE owed_push SET after_revision = CASE WHEN after_revision < $2 THEN after_revision ELSE $3 END,
+			attempt_count = 0, attempt_revision = 0, body = NULL, first_attempt_time = NULL,
+			next_attempt_time = $4, park_time = NULL, park_reason = ''
+		WHERE subscription_id = $1 AND after_revision < $3`
+	o.queue(query, subscription, int64(after), int64(upTo), now)
 }
 
 // Drop records that a subscription is owed nothing any more.

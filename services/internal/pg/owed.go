@@ -117,6 +117,13 @@ func CancelledSince(ctx context.Context, pool *pgxpool.Pool, since time.Time) ([
 	return ids(ctx, pool, "list cancelled subscriptions", `SELECT id FROM subscription WHERE state = 4 AND update_time >= $1`, since)
 }
 
+// EndpointsResentSince lists the endpoints at which their owners made something
+// due after a time.
+func EndpointsResentSince(ctx context.Context, pool *pgxpool.Pool, since time.Time) ([]string, error) {
+	// Relies on endpoint_resent.
+	return ids(ctx, pool, "list endpoints to resend to", `SELECT id FROM endpoint WHERE resend_time >= $1`, since)
+}
+
 func ids(ctx context.Context, pool *pgxpool.Pool, what, query string, args ...any) ([]string, error) {
 	rows, err := pool.Query(ctx, query, args...)
 	if err != nil {

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -359,32 +357,26 @@ type SubscriptionFilter struct {
 
 // List reads a tenant's subscriptions, newest first.
 func (s *Subscriptions) List(ctx context.Context, tenant string, f SubscriptionFilter, limit int) ([]Subscription, error) {
-	// Only the conditions that restrict are written, so that each kind of list
-	// gets a plan of its own.
-	var where strings.Builder
-	args := []any{tenant}
-	and := func(condition string, arg any) {
-		args = append(args, arg)
-		where.WriteString(" AND " + strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(len(args))))
-	}
+	var where conditions
+	where.and("s.tenant_id = ?", tenant)
 	if len(f.States) > 0 {
-		and("s.state = ANY(?)", f.States)
+		where.and("s.state = ANY(?)", f.States)
 	}
 	if f.EndpointID != "" {
-		and("s.endpoint_id = ?", f.EndpointID)
+		where.and("s.endpoint_id = ?", f.EndpointID)
 	}
 	if f.Carrier != "" {
-		and("s.carrier_code = ?", f.Carrier)
+		where.and("s.carrier_code = ?", f.Carrier)
 	}
 	if f.Number != "" {
-		and("s.waybill_number = ?", f.Number)
+		where.and("s.waybill_number = ?", f.Number)
 	}
 	if f.Before != "" {
-		and("s.id < ?", f.Before)
+		where.and("s.id < ?", f.Before)
 	}
-	args = append(args, limit)
-	query := `SELECT ` + subscriptionColumns + fromSubscription + `WHERE s.tenant_id = $1` + where.String() + ` ORDER BY s.id DESC LIMIT $` + strconv.Itoa(len(args))
-	rows, err := s.pool.Query(ctx, query, args...)
+	most := where.arg(limit)
+	query := `SELECT ` + subscriptionColumns + fromSubscription + `WHERE ` + where.String() + ` ORDER BY s.id DESC LIMIT ` + most
+	rows, err := s.pool.Query(ctx, query, where.args...)
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions: %w", err)
 	}

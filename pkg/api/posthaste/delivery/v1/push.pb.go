@@ -311,8 +311,10 @@ type Attempt struct {
 	ResponseExcerpt string `protobuf:"bytes,15,opt,name=response_excerpt,json=responseExcerpt,proto3" json:"response_excerpt,omitempty"`
 	// When the next attempt is due; absent when none follows.
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How long its parts took.
+	Phases        *AttemptPhases `protobuf:"bytes,17,opt,name=phases,proto3" json:"phases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Attempt) Reset() {
@@ -457,6 +459,96 @@ func (x *Attempt) GetNextAttemptTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Attempt) GetPhases() *AttemptPhases {
+	if x != nil {
+		return x.Phases
+	}
+	return nil
+}
+
+// AttemptPhases are the parts of an attempt. What didn't happen is absent; what
+// began and didn't end is counted to the end of the attempt.
+type AttemptPhases struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Looking up the name.
+	Dns *durationpb.Duration `protobuf:"bytes,1,opt,name=dns,proto3" json:"dns,omitempty"`
+	// Making the TCP connection.
+	Connect *durationpb.Duration `protobuf:"bytes,2,opt,name=connect,proto3" json:"connect,omitempty"`
+	// The TLS handshake.
+	Tls *durationpb.Duration `protobuf:"bytes,3,opt,name=tls,proto3" json:"tls,omitempty"`
+	// From the request's end to the answer's first byte.
+	FirstByte *durationpb.Duration `protobuf:"bytes,4,opt,name=first_byte,json=firstByte,proto3" json:"first_byte,omitempty"`
+	// Whether the connection was there already.
+	ReusedConnection bool `protobuf:"varint,5,opt,name=reused_connection,json=reusedConnection,proto3" json:"reused_connection,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *AttemptPhases) Reset() {
+	*x = AttemptPhases{}
+	mi := &file_posthaste_delivery_v1_push_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttemptPhases) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttemptPhases) ProtoMessage() {}
+
+func (x *AttemptPhases) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_delivery_v1_push_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttemptPhases.ProtoReflect.Descriptor instead.
+func (*AttemptPhases) Descriptor() ([]byte, []int) {
+	return file_posthaste_delivery_v1_push_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AttemptPhases) GetDns() *durationpb.Duration {
+	if x != nil {
+		return x.Dns
+	}
+	return nil
+}
+
+func (x *AttemptPhases) GetConnect() *durationpb.Duration {
+	if x != nil {
+		return x.Connect
+	}
+	return nil
+}
+
+func (x *AttemptPhases) GetTls() *durationpb.Duration {
+	if x != nil {
+		return x.Tls
+	}
+	return nil
+}
+
+func (x *AttemptPhases) GetFirstByte() *durationpb.Duration {
+	if x != nil {
+		return x.FirstByte
+	}
+	return nil
+}
+
+func (x *AttemptPhases) GetReusedConnection() bool {
+	if x != nil {
+		return x.ReusedConnection
+	}
+	return false
+}
+
 var File_posthaste_delivery_v1_push_proto protoreflect.FileDescriptor
 
 const file_posthaste_delivery_v1_push_proto_rawDesc = "" +
@@ -475,7 +567,7 @@ const file_posthaste_delivery_v1_push_proto_rawDesc = "" +
 	"\x11next_attempt_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12\x1f\n" +
 	"\vpark_reason\x18\v \x01(\tR\n" +
-	"parkReason\"\xe9\x04\n" +
+	"parkReason\"\xa7\x05\n" +
 	"\aAttempt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\apush_id\x18\x02 \x01(\tR\x06pushId\x12\"\n" +
@@ -495,7 +587,15 @@ const file_posthaste_delivery_v1_push_proto_rawDesc = "" +
 	"errorClass\x12\x14\n" +
 	"\x05error\x18\x0e \x01(\tR\x05error\x12)\n" +
 	"\x10response_excerpt\x18\x0f \x01(\tR\x0fresponseExcerpt\x12F\n" +
-	"\x11next_attempt_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime*s\n" +
+	"\x11next_attempt_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12<\n" +
+	"\x06phases\x18\x11 \x01(\v2$.posthaste.delivery.v1.AttemptPhasesR\x06phases\"\x85\x02\n" +
+	"\rAttemptPhases\x12+\n" +
+	"\x03dns\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03dns\x123\n" +
+	"\aconnect\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aconnect\x12+\n" +
+	"\x03tls\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03tls\x128\n" +
+	"\n" +
+	"first_byte\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\tfirstByte\x12+\n" +
+	"\x11reused_connection\x18\x05 \x01(\bR\x10reusedConnection*s\n" +
 	"\tPushState\x12\x1a\n" +
 	"\x16PUSH_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PUSH_STATE_PENDING\x10\x01\x12\x1b\n" +
@@ -521,28 +621,34 @@ func file_posthaste_delivery_v1_push_proto_rawDescGZIP() []byte {
 }
 
 var file_posthaste_delivery_v1_push_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_posthaste_delivery_v1_push_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_posthaste_delivery_v1_push_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_posthaste_delivery_v1_push_proto_goTypes = []any{
 	(PushState)(0),                // 0: posthaste.delivery.v1.PushState
 	(AttemptOutcome)(0),           // 1: posthaste.delivery.v1.AttemptOutcome
 	(*Push)(nil),                  // 2: posthaste.delivery.v1.Push
 	(*Attempt)(nil),               // 3: posthaste.delivery.v1.Attempt
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 5: google.protobuf.Duration
+	(*AttemptPhases)(nil),         // 4: posthaste.delivery.v1.AttemptPhases
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 6: google.protobuf.Duration
 }
 var file_posthaste_delivery_v1_push_proto_depIdxs = []int32{
-	0, // 0: posthaste.delivery.v1.Push.state:type_name -> posthaste.delivery.v1.PushState
-	4, // 1: posthaste.delivery.v1.Push.last_attempt_time:type_name -> google.protobuf.Timestamp
-	4, // 2: posthaste.delivery.v1.Push.next_attempt_time:type_name -> google.protobuf.Timestamp
-	4, // 3: posthaste.delivery.v1.Attempt.attempt_time:type_name -> google.protobuf.Timestamp
-	5, // 4: posthaste.delivery.v1.Attempt.duration:type_name -> google.protobuf.Duration
-	1, // 5: posthaste.delivery.v1.Attempt.outcome:type_name -> posthaste.delivery.v1.AttemptOutcome
-	4, // 6: posthaste.delivery.v1.Attempt.next_attempt_time:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	0,  // 0: posthaste.delivery.v1.Push.state:type_name -> posthaste.delivery.v1.PushState
+	5,  // 1: posthaste.delivery.v1.Push.last_attempt_time:type_name -> google.protobuf.Timestamp
+	5,  // 2: posthaste.delivery.v1.Push.next_attempt_time:type_name -> google.protobuf.Timestamp
+	5,  // 3: posthaste.delivery.v1.Attempt.attempt_time:type_name -> google.protobuf.Timestamp
+	6,  // 4: posthaste.delivery.v1.Attempt.duration:type_name -> google.protobuf.Duration
+	1,  // 5: posthaste.delivery.v1.Attempt.outcome:type_name -> posthaste.delivery.v1.AttemptOutcome
+	5,  // 6: posthaste.delivery.v1.Attempt.next_attempt_time:type_name -> google.protobuf.Timestamp
+	4,  // 7: posthaste.delivery.v1.Attempt.phases:type_name -> posthaste.delivery.v1.AttemptPhases
+	6,  // 8: posthaste.delivery.v1.AttemptPhases.dns:type_name -> google.protobuf.Duration
+	6,  // 9: posthaste.delivery.v1.AttemptPhases.connect:type_name -> google.protobuf.Duration
+	6,  // 10: posthaste.delivery.v1.AttemptPhases.tls:type_name -> google.protobuf.Duration
+	6,  // 11: posthaste.delivery.v1.AttemptPhases.first_byte:type_name -> google.protobuf.Duration
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_delivery_v1_push_proto_init() }
@@ -556,7 +662,7 @@ func file_posthaste_delivery_v1_push_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_posthaste_delivery_v1_push_proto_rawDesc), len(file_posthaste_delivery_v1_push_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -24,6 +24,61 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// SignatureScheme is how pushes are signed: an entry of the webhook-signature
+// header of Standard Webhooks.
+type SignatureScheme int32
+
+const (
+	// Unspecified means HMAC-SHA256.
+	SignatureScheme_SIGNATURE_SCHEME_UNSPECIFIED SignatureScheme = 0
+	// Entries "v1": HMAC-SHA256 with a secret that both sides have, "whsec_".
+	SignatureScheme_SIGNATURE_SCHEME_HMAC_SHA256 SignatureScheme = 1
+	// Entries "v1a": Ed25519 with a private key that only Posthaste has; the
+	// receiver checks with the public key, "whpk_".
+	SignatureScheme_SIGNATURE_SCHEME_ED25519 SignatureScheme = 2
+)
+
+// Enum value maps for SignatureScheme.
+var (
+	SignatureScheme_name = map[int32]string{
+		0: "SIGNATURE_SCHEME_UNSPECIFIED",
+		1: "SIGNATURE_SCHEME_HMAC_SHA256",
+		2: "SIGNATURE_SCHEME_ED25519",
+	}
+	SignatureScheme_value = map[string]int32{
+		"SIGNATURE_SCHEME_UNSPECIFIED": 0,
+		"SIGNATURE_SCHEME_HMAC_SHA256": 1,
+		"SIGNATURE_SCHEME_ED25519":     2,
+	}
+)
+
+func (x SignatureScheme) Enum() *SignatureScheme {
+	p := new(SignatureScheme)
+	*p = x
+	return p
+}
+
+func (x SignatureScheme) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SignatureScheme) Descriptor() protoreflect.EnumDescriptor {
+	return file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[0].Descriptor()
+}
+
+func (SignatureScheme) Type() protoreflect.EnumType {
+	return &file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[0]
+}
+
+func (x SignatureScheme) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SignatureScheme.Descriptor instead.
+func (SignatureScheme) EnumDescriptor() ([]byte, []int) {
+	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{0}
+}
+
 // EndpointState says whether pushes go out.
 type EndpointState int32
 
@@ -65,11 +120,11 @@ func (x EndpointState) String() string {
 }
 
 func (EndpointState) Descriptor() protoreflect.EnumDescriptor {
-	return file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[0].Descriptor()
+	return file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[1].Descriptor()
 }
 
 func (EndpointState) Type() protoreflect.EnumType {
-	return &file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[0]
+	return &file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[1]
 }
 
 func (x EndpointState) Number() protoreflect.EnumNumber {
@@ -78,7 +133,7 @@ func (x EndpointState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EndpointState.Descriptor instead.
 func (EndpointState) EnumDescriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{0}
+	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{1}
 }
 
 // PayloadFormat is the form of a push's body.
@@ -114,11 +169,11 @@ func (x PayloadFormat) String() string {
 }
 
 func (PayloadFormat) Descriptor() protoreflect.EnumDescriptor {
-	return file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[1].Descriptor()
+	return file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[2].Descriptor()
 }
 
 func (PayloadFormat) Type() protoreflect.EnumType {
-	return &file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[1]
+	return &file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[2]
 }
 
 func (x PayloadFormat) Number() protoreflect.EnumNumber {
@@ -127,7 +182,7 @@ func (x PayloadFormat) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PayloadFormat.Descriptor instead.
 func (PayloadFormat) EnumDescriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{1}
+	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{2}
 }
 
 // Endpoint is a callback URL with its secret and limits.
@@ -140,8 +195,11 @@ type Endpoint struct {
 	// kept in normal form: the host in ASCII and lower case, without a fragment.
 	// Required.
 	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
-	// Signing secret, "whsec_" and base64 of 24 to 64 bytes. Input; made for the
-	// caller when empty. Output of CreateEndpoint only.
+	// Signing key: "whsec_" and base64 of 24 to 64 bytes, or, for Ed25519,
+	// "whsk_" and base64 of 32 or 64 bytes. Input; made by the server when empty.
+	// Output of CreateEndpoint and RotateSecret only, and only when it is a
+	// "whsec_": a private key is never shown. A change by UpdateEndpoint drops
+	// the one before at once; RotateSecret keeps it for a while.
 	Secret string `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
 	// The form of the body.
 	Format PayloadFormat `protobuf:"varint,4,opt,name=format,proto3,enum=posthaste.subscription.v1.PayloadFormat" json:"format,omitempty"`
@@ -160,9 +218,19 @@ type Endpoint struct {
 	// When it was made. Output only.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it last changed. Output only.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// How pushes are signed. Set at creation and by RotateSecret; a secret that
+	// is given must be of this scheme.
+	SignatureScheme SignatureScheme `protobuf:"varint,13,opt,name=signature_scheme,json=signatureScheme,proto3,enum=posthaste.subscription.v1.SignatureScheme" json:"signature_scheme,omitempty"`
+	// The public keys of the live Ed25519 keys, "whpk_" and base64 of 32 bytes,
+	// the newest first: one, or two during a rotation. Empty for HMAC-SHA256.
+	// Output only.
+	PublicKeys []string `protobuf:"bytes,14,rep,name=public_keys,json=publicKeys,proto3" json:"public_keys,omitempty"`
+	// Until when the key before the last rotation signs too. Absent when only
+	// one key is live. Output only.
+	OldSecretExpireTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=old_secret_expire_time,json=oldSecretExpireTime,proto3" json:"old_secret_expire_time,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
@@ -275,6 +343,27 @@ func (x *Endpoint) GetCreateTime() *timestamppb.Timestamp {
 func (x *Endpoint) GetUpdateTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *Endpoint) GetSignatureScheme() SignatureScheme {
+	if x != nil {
+		return x.SignatureScheme
+	}
+	return SignatureScheme_SIGNATURE_SCHEME_UNSPECIFIED
+}
+
+func (x *Endpoint) GetPublicKeys() []string {
+	if x != nil {
+		return x.PublicKeys
+	}
+	return nil
+}
+
+func (x *Endpoint) GetOldSecretExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldSecretExpireTime
 	}
 	return nil
 }
@@ -871,11 +960,141 @@ func (*DeleteEndpointResponse) Descriptor() ([]byte, []int) {
 	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{11}
 }
 
+// RotateSecretRequest asks for a new signing key.
+type RotateSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tenants/{tenant}/endpoints/{endpoint}". Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The new key, in the form of Endpoint.secret; made by the server when empty.
+	Secret string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// The scheme of the new key; unspecified keeps the endpoint's.
+	SignatureScheme SignatureScheme `protobuf:"varint,3,opt,name=signature_scheme,json=signatureScheme,proto3,enum=posthaste.subscription.v1.SignatureScheme" json:"signature_scheme,omitempty"`
+	// How long the old key stays live beside the new one: 0 s to 30 days; absent
+	// means 24 h. 0 s drops every old key at once: for a key that has leaked.
+	Overlap *durationpb.Duration `protobuf:"bytes,4,opt,name=overlap,proto3" json:"overlap,omitempty"`
+	// Makes a repeat of the call return the first answer; at most 64
+	// characters.
+	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateSecretRequest) Reset() {
+	*x = RotateSecretRequest{}
+	mi := &file_posthaste_subscription_v1_endpoint_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateSecretRequest) ProtoMessage() {}
+
+func (x *RotateSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_subscription_v1_endpoint_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateSecretRequest.ProtoReflect.Descriptor instead.
+func (*RotateSecretRequest) Descriptor() ([]byte, []int) {
+	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RotateSecretRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RotateSecretRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *RotateSecretRequest) GetSignatureScheme() SignatureScheme {
+	if x != nil {
+		return x.SignatureScheme
+	}
+	return SignatureScheme_SIGNATURE_SCHEME_UNSPECIFIED
+}
+
+func (x *RotateSecretRequest) GetOverlap() *durationpb.Duration {
+	if x != nil {
+		return x.Overlap
+	}
+	return nil
+}
+
+func (x *RotateSecretRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// RotateSecretResponse holds the endpoint with its new key.
+type RotateSecretResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The endpoint, with the new secret if it is a "whsec_".
+	Endpoint      *Endpoint `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateSecretResponse) Reset() {
+	*x = RotateSecretResponse{}
+	mi := &file_posthaste_subscription_v1_endpoint_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateSecretResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateSecretResponse) ProtoMessage() {}
+
+func (x *RotateSecretResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_subscription_v1_endpoint_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateSecretResponse.ProtoReflect.Descriptor instead.
+func (*RotateSecretResponse) Descriptor() ([]byte, []int) {
+	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RotateSecretResponse) GetEndpoint() *Endpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
 var File_posthaste_subscription_v1_endpoint_service_proto protoreflect.FileDescriptor
 
 const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\n" +
-	"0posthaste/subscription/v1/endpoint_service.proto\x12\x19posthaste.subscription.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x04\n" +
+	"0posthaste/subscription/v1/endpoint_service.proto\x12\x19posthaste.subscription.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x05\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x16\n" +
@@ -891,7 +1110,11 @@ const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\vcreate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"\x98\x01\n" +
+	"updateTime\x12U\n" +
+	"\x10signature_scheme\x18\r \x01(\x0e2*.posthaste.subscription.v1.SignatureSchemeR\x0fsignatureScheme\x12\x1f\n" +
+	"\vpublic_keys\x18\x0e \x03(\tR\n" +
+	"publicKeys\x12O\n" +
+	"\x16old_secret_expire_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x13oldSecretExpireTime\"\x98\x01\n" +
 	"\vRetryPolicy\x121\n" +
 	"\x06delays\x18\x01 \x03(\v2\x19.google.protobuf.DurationR\x06delays\x123\n" +
 	"\ahorizon\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\ahorizon\x12!\n" +
@@ -925,7 +1148,20 @@ const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"+\n" +
 	"\x15DeleteEndpointRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x18\n" +
-	"\x16DeleteEndpointResponse*\x83\x01\n" +
+	"\x16DeleteEndpointResponse\"\xec\x01\n" +
+	"\x13RotateSecretRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\x12U\n" +
+	"\x10signature_scheme\x18\x03 \x01(\x0e2*.posthaste.subscription.v1.SignatureSchemeR\x0fsignatureScheme\x123\n" +
+	"\aoverlap\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\aoverlap\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\"W\n" +
+	"\x14RotateSecretResponse\x12?\n" +
+	"\bendpoint\x18\x01 \x01(\v2#.posthaste.subscription.v1.EndpointR\bendpoint*s\n" +
+	"\x0fSignatureScheme\x12 \n" +
+	"\x1cSIGNATURE_SCHEME_UNSPECIFIED\x10\x00\x12 \n" +
+	"\x1cSIGNATURE_SCHEME_HMAC_SHA256\x10\x01\x12\x1c\n" +
+	"\x18SIGNATURE_SCHEME_ED25519\x10\x02*\x83\x01\n" +
 	"\rEndpointState\x12\x1e\n" +
 	"\x1aENDPOINT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ENDPOINT_STATE_ENABLED\x10\x01\x12\x19\n" +
@@ -933,13 +1169,14 @@ const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\x17ENDPOINT_STATE_DISABLED\x10\x03*H\n" +
 	"\rPayloadFormat\x12\x1e\n" +
 	"\x1aPAYLOAD_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n" +
-	"\x13PAYLOAD_FORMAT_JSON\x10\x012\xd8\x04\n" +
+	"\x13PAYLOAD_FORMAT_JSON\x10\x012\xc9\x05\n" +
 	"\x0fEndpointService\x12u\n" +
 	"\x0eCreateEndpoint\x120.posthaste.subscription.v1.CreateEndpointRequest\x1a1.posthaste.subscription.v1.CreateEndpointResponse\x12l\n" +
 	"\vGetEndpoint\x12-.posthaste.subscription.v1.GetEndpointRequest\x1a..posthaste.subscription.v1.GetEndpointResponse\x12r\n" +
 	"\rListEndpoints\x12/.posthaste.subscription.v1.ListEndpointsRequest\x1a0.posthaste.subscription.v1.ListEndpointsResponse\x12u\n" +
 	"\x0eUpdateEndpoint\x120.posthaste.subscription.v1.UpdateEndpointRequest\x1a1.posthaste.subscription.v1.UpdateEndpointResponse\x12u\n" +
-	"\x0eDeleteEndpoint\x120.posthaste.subscription.v1.DeleteEndpointRequest\x1a1.posthaste.subscription.v1.DeleteEndpointResponseB\x8c\x02\n" +
+	"\x0eDeleteEndpoint\x120.posthaste.subscription.v1.DeleteEndpointRequest\x1a1.posthaste.subscription.v1.DeleteEndpointResponse\x12o\n" +
+	"\fRotateSecret\x12..posthaste.subscription.v1.RotateSecretRequest\x1a/.posthaste.subscription.v1.RotateSecretResponseB\x8c\x02\n" +
 	"\x1dcom.posthaste.subscription.v1B\x14EndpointServiceProtoP\x01ZOgithub.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1;subscriptionv1\xa2\x02\x03PSX\xaa\x02\x19Posthaste.Subscription.V1\xca\x02\x19Posthaste\\Subscription\\V1\xe2\x02%Posthaste\\Subscription\\V1\\GPBMetadata\xea\x02\x1bPosthaste::Subscription::V1b\x06proto3"
 
 var (
@@ -954,58 +1191,68 @@ func file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP() []byte 
 	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescData
 }
 
-var file_posthaste_subscription_v1_endpoint_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_posthaste_subscription_v1_endpoint_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_posthaste_subscription_v1_endpoint_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_posthaste_subscription_v1_endpoint_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_posthaste_subscription_v1_endpoint_service_proto_goTypes = []any{
-	(EndpointState)(0),             // 0: posthaste.subscription.v1.EndpointState
-	(PayloadFormat)(0),             // 1: posthaste.subscription.v1.PayloadFormat
-	(*Endpoint)(nil),               // 2: posthaste.subscription.v1.Endpoint
-	(*RetryPolicy)(nil),            // 3: posthaste.subscription.v1.RetryPolicy
-	(*CreateEndpointRequest)(nil),  // 4: posthaste.subscription.v1.CreateEndpointRequest
-	(*CreateEndpointResponse)(nil), // 5: posthaste.subscription.v1.CreateEndpointResponse
-	(*GetEndpointRequest)(nil),     // 6: posthaste.subscription.v1.GetEndpointRequest
-	(*GetEndpointResponse)(nil),    // 7: posthaste.subscription.v1.GetEndpointResponse
-	(*ListEndpointsRequest)(nil),   // 8: posthaste.subscription.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil),  // 9: posthaste.subscription.v1.ListEndpointsResponse
-	(*UpdateEndpointRequest)(nil),  // 10: posthaste.subscription.v1.UpdateEndpointRequest
-	(*UpdateEndpointResponse)(nil), // 11: posthaste.subscription.v1.UpdateEndpointResponse
-	(*DeleteEndpointRequest)(nil),  // 12: posthaste.subscription.v1.DeleteEndpointRequest
-	(*DeleteEndpointResponse)(nil), // 13: posthaste.subscription.v1.DeleteEndpointResponse
-	(*durationpb.Duration)(nil),    // 14: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),  // 15: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),  // 16: google.protobuf.FieldMask
+	(SignatureScheme)(0),           // 0: posthaste.subscription.v1.SignatureScheme
+	(EndpointState)(0),             // 1: posthaste.subscription.v1.EndpointState
+	(PayloadFormat)(0),             // 2: posthaste.subscription.v1.PayloadFormat
+	(*Endpoint)(nil),               // 3: posthaste.subscription.v1.Endpoint
+	(*RetryPolicy)(nil),            // 4: posthaste.subscription.v1.RetryPolicy
+	(*CreateEndpointRequest)(nil),  // 5: posthaste.subscription.v1.CreateEndpointRequest
+	(*CreateEndpointResponse)(nil), // 6: posthaste.subscription.v1.CreateEndpointResponse
+	(*GetEndpointRequest)(nil),     // 7: posthaste.subscription.v1.GetEndpointRequest
+	(*GetEndpointResponse)(nil),    // 8: posthaste.subscription.v1.GetEndpointResponse
+	(*ListEndpointsRequest)(nil),   // 9: posthaste.subscription.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),  // 10: posthaste.subscription.v1.ListEndpointsResponse
+	(*UpdateEndpointRequest)(nil),  // 11: posthaste.subscription.v1.UpdateEndpointRequest
+	(*UpdateEndpointResponse)(nil), // 12: posthaste.subscription.v1.UpdateEndpointResponse
+	(*DeleteEndpointRequest)(nil),  // 13: posthaste.subscription.v1.DeleteEndpointRequest
+	(*DeleteEndpointResponse)(nil), // 14: posthaste.subscription.v1.DeleteEndpointResponse
+	(*RotateSecretRequest)(nil),    // 15: posthaste.subscription.v1.RotateSecretRequest
+	(*RotateSecretResponse)(nil),   // 16: posthaste.subscription.v1.RotateSecretResponse
+	(*durationpb.Duration)(nil),    // 17: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),  // 18: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),  // 19: google.protobuf.FieldMask
 }
 var file_posthaste_subscription_v1_endpoint_service_proto_depIdxs = []int32{
-	1,  // 0: posthaste.subscription.v1.Endpoint.format:type_name -> posthaste.subscription.v1.PayloadFormat
-	14, // 1: posthaste.subscription.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	3,  // 2: posthaste.subscription.v1.Endpoint.retry_policy:type_name -> posthaste.subscription.v1.RetryPolicy
-	0,  // 3: posthaste.subscription.v1.Endpoint.state:type_name -> posthaste.subscription.v1.EndpointState
-	15, // 4: posthaste.subscription.v1.Endpoint.create_time:type_name -> google.protobuf.Timestamp
-	15, // 5: posthaste.subscription.v1.Endpoint.update_time:type_name -> google.protobuf.Timestamp
-	14, // 6: posthaste.subscription.v1.RetryPolicy.delays:type_name -> google.protobuf.Duration
-	14, // 7: posthaste.subscription.v1.RetryPolicy.horizon:type_name -> google.protobuf.Duration
-	2,  // 8: posthaste.subscription.v1.CreateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	2,  // 9: posthaste.subscription.v1.CreateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	2,  // 10: posthaste.subscription.v1.GetEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	2,  // 11: posthaste.subscription.v1.ListEndpointsResponse.endpoints:type_name -> posthaste.subscription.v1.Endpoint
-	2,  // 12: posthaste.subscription.v1.UpdateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	16, // 13: posthaste.subscription.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
-	2,  // 14: posthaste.subscription.v1.UpdateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	4,  // 15: posthaste.subscription.v1.EndpointService.CreateEndpoint:input_type -> posthaste.subscription.v1.CreateEndpointRequest
-	6,  // 16: posthaste.subscription.v1.EndpointService.GetEndpoint:input_type -> posthaste.subscription.v1.GetEndpointRequest
-	8,  // 17: posthaste.subscription.v1.EndpointService.ListEndpoints:input_type -> posthaste.subscription.v1.ListEndpointsRequest
-	10, // 18: posthaste.subscription.v1.EndpointService.UpdateEndpoint:input_type -> posthaste.subscription.v1.UpdateEndpointRequest
-	12, // 19: posthaste.subscription.v1.EndpointService.DeleteEndpoint:input_type -> posthaste.subscription.v1.DeleteEndpointRequest
-	5,  // 20: posthaste.subscription.v1.EndpointService.CreateEndpoint:output_type -> posthaste.subscription.v1.CreateEndpointResponse
-	7,  // 21: posthaste.subscription.v1.EndpointService.GetEndpoint:output_type -> posthaste.subscription.v1.GetEndpointResponse
-	9,  // 22: posthaste.subscription.v1.EndpointService.ListEndpoints:output_type -> posthaste.subscription.v1.ListEndpointsResponse
-	11, // 23: posthaste.subscription.v1.EndpointService.UpdateEndpoint:output_type -> posthaste.subscription.v1.UpdateEndpointResponse
-	13, // 24: posthaste.subscription.v1.EndpointService.DeleteEndpoint:output_type -> posthaste.subscription.v1.DeleteEndpointResponse
-	20, // [20:25] is the sub-list for method output_type
-	15, // [15:20] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	2,  // 0: posthaste.subscription.v1.Endpoint.format:type_name -> posthaste.subscription.v1.PayloadFormat
+	17, // 1: posthaste.subscription.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	4,  // 2: posthaste.subscription.v1.Endpoint.retry_policy:type_name -> posthaste.subscription.v1.RetryPolicy
+	1,  // 3: posthaste.subscription.v1.Endpoint.state:type_name -> posthaste.subscription.v1.EndpointState
+	18, // 4: posthaste.subscription.v1.Endpoint.create_time:type_name -> google.protobuf.Timestamp
+	18, // 5: posthaste.subscription.v1.Endpoint.update_time:type_name -> google.protobuf.Timestamp
+	0,  // 6: posthaste.subscription.v1.Endpoint.signature_scheme:type_name -> posthaste.subscription.v1.SignatureScheme
+	18, // 7: posthaste.subscription.v1.Endpoint.old_secret_expire_time:type_name -> google.protobuf.Timestamp
+	17, // 8: posthaste.subscription.v1.RetryPolicy.delays:type_name -> google.protobuf.Duration
+	17, // 9: posthaste.subscription.v1.RetryPolicy.horizon:type_name -> google.protobuf.Duration
+	3,  // 10: posthaste.subscription.v1.CreateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	3,  // 11: posthaste.subscription.v1.CreateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	3,  // 12: posthaste.subscription.v1.GetEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	3,  // 13: posthaste.subscription.v1.ListEndpointsResponse.endpoints:type_name -> posthaste.subscription.v1.Endpoint
+	3,  // 14: posthaste.subscription.v1.UpdateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	19, // 15: posthaste.subscription.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
+	3,  // 16: posthaste.subscription.v1.UpdateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	0,  // 17: posthaste.subscription.v1.RotateSecretRequest.signature_scheme:type_name -> posthaste.subscription.v1.SignatureScheme
+	17, // 18: posthaste.subscription.v1.RotateSecretRequest.overlap:type_name -> google.protobuf.Duration
+	3,  // 19: posthaste.subscription.v1.RotateSecretResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	5,  // 20: posthaste.subscription.v1.EndpointService.CreateEndpoint:input_type -> posthaste.subscription.v1.CreateEndpointRequest
+	7,  // 21: posthaste.subscription.v1.EndpointService.GetEndpoint:input_type -> posthaste.subscription.v1.GetEndpointRequest
+	9,  // 22: posthaste.subscription.v1.EndpointService.ListEndpoints:input_type -> posthaste.subscription.v1.ListEndpointsRequest
+	11, // 23: posthaste.subscription.v1.EndpointService.UpdateEndpoint:input_type -> posthaste.subscription.v1.UpdateEndpointRequest
+	13, // 24: posthaste.subscription.v1.EndpointService.DeleteEndpoint:input_type -> posthaste.subscription.v1.DeleteEndpointRequest
+	15, // 25: posthaste.subscription.v1.EndpointService.RotateSecret:input_type -> posthaste.subscription.v1.RotateSecretRequest
+	6,  // 26: posthaste.subscription.v1.EndpointService.CreateEndpoint:output_type -> posthaste.subscription.v1.CreateEndpointResponse
+	8,  // 27: posthaste.subscription.v1.EndpointService.GetEndpoint:output_type -> posthaste.subscription.v1.GetEndpointResponse
+	10, // 28: posthaste.subscription.v1.EndpointService.ListEndpoints:output_type -> posthaste.subscription.v1.ListEndpointsResponse
+	12, // 29: posthaste.subscription.v1.EndpointService.UpdateEndpoint:output_type -> posthaste.subscription.v1.UpdateEndpointResponse
+	14, // 30: posthaste.subscription.v1.EndpointService.DeleteEndpoint:output_type -> posthaste.subscription.v1.DeleteEndpointResponse
+	16, // 31: posthaste.subscription.v1.EndpointService.RotateSecret:output_type -> posthaste.subscription.v1.RotateSecretResponse
+	26, // [26:32] is the sub-list for method output_type
+	20, // [20:26] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_subscription_v1_endpoint_service_proto_init() }
@@ -1018,8 +1265,8 @@ func file_posthaste_subscription_v1_endpoint_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_posthaste_subscription_v1_endpoint_service_proto_rawDesc), len(file_posthaste_subscription_v1_endpoint_service_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   12,
+			NumEnums:      3,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

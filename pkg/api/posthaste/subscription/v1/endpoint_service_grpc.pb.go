@@ -24,6 +24,7 @@ const (
 	EndpointService_ListEndpoints_FullMethodName  = "/posthaste.subscription.v1.EndpointService/ListEndpoints"
 	EndpointService_UpdateEndpoint_FullMethodName = "/posthaste.subscription.v1.EndpointService/UpdateEndpoint"
 	EndpointService_DeleteEndpoint_FullMethodName = "/posthaste.subscription.v1.EndpointService/DeleteEndpoint"
+	EndpointService_RotateSecret_FullMethodName   = "/posthaste.subscription.v1.EndpointService/RotateSecret"
 )
 
 // EndpointServiceClient is the client API for EndpointService service.
@@ -43,6 +44,10 @@ type EndpointServiceClient interface {
 	UpdateEndpoint(ctx context.Context, in *UpdateEndpointRequest, opts ...grpc.CallOption) (*UpdateEndpointResponse, error)
 	// DeleteEndpoint removes an endpoint. Refused while subscriptions use it.
 	DeleteEndpoint(ctx context.Context, in *DeleteEndpointRequest, opts ...grpc.CallOption) (*DeleteEndpointResponse, error)
+	// RotateSecret gives an endpoint a new signing key. The old one stays live
+	// for the overlap: pushes carry a signature by each. FAILED_PRECONDITION
+	// while a key from an earlier rotation is live, unless the overlap is 0.
+	RotateSecret(ctx context.Context, in *RotateSecretRequest, opts ...grpc.CallOption) (*RotateSecretResponse, error)
 }
 
 type endpointServiceClient struct {
@@ -103,6 +108,16 @@ func (c *endpointServiceClient) DeleteEndpoint(ctx context.Context, in *DeleteEn
 	return out, nil
 }
 
+func (c *endpointServiceClient) RotateSecret(ctx context.Context, in *RotateSecretRequest, opts ...grpc.CallOption) (*RotateSecretResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateSecretResponse)
+	err := c.cc.Invoke(ctx, EndpointService_RotateSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EndpointServiceServer is the server API for EndpointService service.
 // All implementations must embed UnimplementedEndpointServiceServer
 // for forward compatibility.
@@ -120,6 +135,10 @@ type EndpointServiceServer interface {
 	UpdateEndpoint(context.Context, *UpdateEndpointRequest) (*UpdateEndpointResponse, error)
 	// DeleteEndpoint removes an endpoint. Refused while subscriptions use it.
 	DeleteEndpoint(context.Context, *DeleteEndpointRequest) (*DeleteEndpointResponse, error)
+	// RotateSecret gives an endpoint a new signing key. The old one stays live
+	// for the overlap: pushes carry a signature by each. FAILED_PRECONDITION
+	// while a key from an earlier rotation is live, unless the overlap is 0.
+	RotateSecret(context.Context, *RotateSecretRequest) (*RotateSecretResponse, error)
 	mustEmbedUnimplementedEndpointServiceServer()
 }
 
@@ -144,6 +163,9 @@ func (UnimplementedEndpointServiceServer) UpdateEndpoint(context.Context, *Updat
 }
 func (UnimplementedEndpointServiceServer) DeleteEndpoint(context.Context, *DeleteEndpointRequest) (*DeleteEndpointResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteEndpoint not implemented")
+}
+func (UnimplementedEndpointServiceServer) RotateSecret(context.Context, *RotateSecretRequest) (*RotateSecretResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateSecret not implemented")
 }
 func (UnimplementedEndpointServiceServer) mustEmbedUnimplementedEndpointServiceServer() {}
 func (UnimplementedEndpointServiceServer) testEmbeddedByValue()                         {}
@@ -256,6 +278,24 @@ func _EndpointService_DeleteEndpoint_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EndpointService_RotateSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServiceServer).RotateSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointService_RotateSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServiceServer).RotateSecret(ctx, req.(*RotateSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EndpointService_ServiceDesc is the grpc.ServiceDesc for EndpointService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -282,6 +322,10 @@ var EndpointService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteEndpoint",
 			Handler:    _EndpointService_DeleteEndpoint_Handler,
+		},
+		{
+			MethodName: "RotateSecret",
+			Handler:    _EndpointService_RotateSecret_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

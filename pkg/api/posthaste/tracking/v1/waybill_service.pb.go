@@ -467,15 +467,26 @@ func (x *ListPushesResponse) GetNextPageToken() string {
 // ListAttemptsRequest asks for attempts.
 type ListAttemptsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "waybills/{carrier_code}/{waybill_number}" or
-	// "tenants/{tenant}/subscriptions/{subscription}". Required.
+	// "waybills/{carrier_code}/{waybill_number}", "tenants/{tenant}",
+	// "tenants/{tenant}/subscriptions/{subscription}" or
+	// "tenants/{tenant}/endpoints/{endpoint}". Required.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// Only those of this push; empty for all.
 	PushId string `protobuf:"bytes,2,opt,name=push_id,json=pushId,proto3" json:"push_id,omitempty"`
 	// At most this many; 0 means 100, above 1000 means 1000.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// From the answer before; empty for the first page.
-	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// From the answer before, with the same filters; empty for the first page.
+	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only those that ended so; empty for all.
+	Outcomes []v1.AttemptOutcome `protobuf:"varint,5,rep,packed,name=outcomes,proto3,enum=posthaste.delivery.v1.AttemptOutcome" json:"outcomes,omitempty"`
+	// Only those with this error class, such as "timeout"; empty for all.
+	ErrorClass string `protobuf:"bytes,6,opt,name=error_class,json=errorClass,proto3" json:"error_class,omitempty"`
+	// Only those answered with this HTTP status; 0 for all.
+	HttpStatus int32 `protobuf:"varint,7,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
+	// Only those that began at this time or later; absent for all.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Only those that began before this time; absent for all.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -536,6 +547,41 @@ func (x *ListAttemptsRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *ListAttemptsRequest) GetOutcomes() []v1.AttemptOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+func (x *ListAttemptsRequest) GetErrorClass() string {
+	if x != nil {
+		return x.ErrorClass
+	}
+	return ""
+}
+
+func (x *ListAttemptsRequest) GetHttpStatus() int32 {
+	if x != nil {
+		return x.HttpStatus
+	}
+	return 0
+}
+
+func (x *ListAttemptsRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ListAttemptsRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
 }
 
 // ListAttemptsResponse is a page of attempts.
@@ -752,13 +798,21 @@ const file_posthaste_tracking_v1_waybill_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"q\n" +
 	"\x12ListPushesResponse\x123\n" +
 	"\x06pushes\x18\x01 \x03(\v2\x1b.posthaste.delivery.v1.PushR\x06pushes\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x82\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf9\x02\n" +
 	"\x13ListAttemptsRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x17\n" +
 	"\apush_id\x18\x02 \x01(\tR\x06pushId\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"z\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\x12A\n" +
+	"\boutcomes\x18\x05 \x03(\x0e2%.posthaste.delivery.v1.AttemptOutcomeR\boutcomes\x12\x1f\n" +
+	"\verror_class\x18\x06 \x01(\tR\n" +
+	"errorClass\x12\x1f\n" +
+	"\vhttp_status\x18\a \x01(\x05R\n" +
+	"httpStatus\x129\n" +
+	"\n" +
+	"start_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"z\n" +
 	"\x14ListAttemptsResponse\x12:\n" +
 	"\battempts\x18\x01 \x03(\v2\x1e.posthaste.delivery.v1.AttemptR\battempts\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"P\n" +
@@ -810,35 +864,39 @@ var file_posthaste_tracking_v1_waybill_service_proto_goTypes = []any{
 	(*Waybill)(nil),                  // 12: posthaste.tracking.v1.Waybill
 	(*TraceEvent)(nil),               // 13: posthaste.tracking.v1.TraceEvent
 	(*v1.Push)(nil),                  // 14: posthaste.delivery.v1.Push
-	(*v1.Attempt)(nil),               // 15: posthaste.delivery.v1.Attempt
+	(v1.AttemptOutcome)(0),           // 15: posthaste.delivery.v1.AttemptOutcome
 	(*timestamppb.Timestamp)(nil),    // 16: google.protobuf.Timestamp
+	(*v1.Attempt)(nil),               // 17: posthaste.delivery.v1.Attempt
 }
 var file_posthaste_tracking_v1_waybill_service_proto_depIdxs = []int32{
 	12, // 0: posthaste.tracking.v1.GetWaybillResponse.waybill:type_name -> posthaste.tracking.v1.Waybill
 	12, // 1: posthaste.tracking.v1.BatchGetWaybillsResponse.waybills:type_name -> posthaste.tracking.v1.Waybill
 	13, // 2: posthaste.tracking.v1.ListTraceEventsResponse.events:type_name -> posthaste.tracking.v1.TraceEvent
 	14, // 3: posthaste.tracking.v1.ListPushesResponse.pushes:type_name -> posthaste.delivery.v1.Push
-	15, // 4: posthaste.tracking.v1.ListAttemptsResponse.attempts:type_name -> posthaste.delivery.v1.Attempt
-	12, // 5: posthaste.tracking.v1.WatchWaybillResponse.waybill:type_name -> posthaste.tracking.v1.Waybill
-	13, // 6: posthaste.tracking.v1.WatchWaybillResponse.events:type_name -> posthaste.tracking.v1.TraceEvent
-	16, // 7: posthaste.tracking.v1.WatchWaybillResponse.send_time:type_name -> google.protobuf.Timestamp
-	0,  // 8: posthaste.tracking.v1.WaybillService.GetWaybill:input_type -> posthaste.tracking.v1.GetWaybillRequest
-	2,  // 9: posthaste.tracking.v1.WaybillService.BatchGetWaybills:input_type -> posthaste.tracking.v1.BatchGetWaybillsRequest
-	4,  // 10: posthaste.tracking.v1.WaybillService.ListTraceEvents:input_type -> posthaste.tracking.v1.ListTraceEventsRequest
-	6,  // 11: posthaste.tracking.v1.WaybillService.ListPushes:input_type -> posthaste.tracking.v1.ListPushesRequest
-	8,  // 12: posthaste.tracking.v1.WaybillService.ListAttempts:input_type -> posthaste.tracking.v1.ListAttemptsRequest
-	10, // 13: posthaste.tracking.v1.WaybillService.WatchWaybill:input_type -> posthaste.tracking.v1.WatchWaybillRequest
-	1,  // 14: posthaste.tracking.v1.WaybillService.GetWaybill:output_type -> posthaste.tracking.v1.GetWaybillResponse
-	3,  // 15: posthaste.tracking.v1.WaybillService.BatchGetWaybills:output_type -> posthaste.tracking.v1.BatchGetWaybillsResponse
-	5,  // 16: posthaste.tracking.v1.WaybillService.ListTraceEvents:output_type -> posthaste.tracking.v1.ListTraceEventsResponse
-	7,  // 17: posthaste.tracking.v1.WaybillService.ListPushes:output_type -> posthaste.tracking.v1.ListPushesResponse
-	9,  // 18: posthaste.tracking.v1.WaybillService.ListAttempts:output_type -> posthaste.tracking.v1.ListAttemptsResponse
-	11, // 19: posthaste.tracking.v1.WaybillService.WatchWaybill:output_type -> posthaste.tracking.v1.WatchWaybillResponse
-	14, // [14:20] is the sub-list for method output_type
-	8,  // [8:14] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	15, // 4: posthaste.tracking.v1.ListAttemptsRequest.outcomes:type_name -> posthaste.delivery.v1.AttemptOutcome
+	16, // 5: posthaste.tracking.v1.ListAttemptsRequest.start_time:type_name -> google.protobuf.Timestamp
+	16, // 6: posthaste.tracking.v1.ListAttemptsRequest.end_time:type_name -> google.protobuf.Timestamp
+	17, // 7: posthaste.tracking.v1.ListAttemptsResponse.attempts:type_name -> posthaste.delivery.v1.Attempt
+	12, // 8: posthaste.tracking.v1.WatchWaybillResponse.waybill:type_name -> posthaste.tracking.v1.Waybill
+	13, // 9: posthaste.tracking.v1.WatchWaybillResponse.events:type_name -> posthaste.tracking.v1.TraceEvent
+	16, // 10: posthaste.tracking.v1.WatchWaybillResponse.send_time:type_name -> google.protobuf.Timestamp
+	0,  // 11: posthaste.tracking.v1.WaybillService.GetWaybill:input_type -> posthaste.tracking.v1.GetWaybillRequest
+	2,  // 12: posthaste.tracking.v1.WaybillService.BatchGetWaybills:input_type -> posthaste.tracking.v1.BatchGetWaybillsRequest
+	4,  // 13: posthaste.tracking.v1.WaybillService.ListTraceEvents:input_type -> posthaste.tracking.v1.ListTraceEventsRequest
+	6,  // 14: posthaste.tracking.v1.WaybillService.ListPushes:input_type -> posthaste.tracking.v1.ListPushesRequest
+	8,  // 15: posthaste.tracking.v1.WaybillService.ListAttempts:input_type -> posthaste.tracking.v1.ListAttemptsRequest
+	10, // 16: posthaste.tracking.v1.WaybillService.WatchWaybill:input_type -> posthaste.tracking.v1.WatchWaybillRequest
+	1,  // 17: posthaste.tracking.v1.WaybillService.GetWaybill:output_type -> posthaste.tracking.v1.GetWaybillResponse
+	3,  // 18: posthaste.tracking.v1.WaybillService.BatchGetWaybills:output_type -> posthaste.tracking.v1.BatchGetWaybillsResponse
+	5,  // 19: posthaste.tracking.v1.WaybillService.ListTraceEvents:output_type -> posthaste.tracking.v1.ListTraceEventsResponse
+	7,  // 20: posthaste.tracking.v1.WaybillService.ListPushes:output_type -> posthaste.tracking.v1.ListPushesResponse
+	9,  // 21: posthaste.tracking.v1.WaybillService.ListAttempts:output_type -> posthaste.tracking.v1.ListAttemptsResponse
+	11, // 22: posthaste.tracking.v1.WaybillService.WatchWaybill:output_type -> posthaste.tracking.v1.WatchWaybillResponse
+	17, // [17:23] is the sub-list for method output_type
+	11, // [11:17] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_tracking_v1_waybill_service_proto_init() }

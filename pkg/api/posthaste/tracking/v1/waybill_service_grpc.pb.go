@@ -43,8 +43,8 @@ type WaybillServiceClient interface {
 	ListTraceEvents(ctx context.Context, in *ListTraceEventsRequest, opts ...grpc.CallOption) (*ListTraceEventsResponse, error)
 	// ListPushes returns the pushes of a waybill or a subscription, newest first.
 	ListPushes(ctx context.Context, in *ListPushesRequest, opts ...grpc.CallOption) (*ListPushesResponse, error)
-	// ListAttempts returns the attempts of a waybill, a subscription or a push,
-	// newest first.
+	// ListAttempts returns the attempts of a waybill, a subscription, an endpoint
+	// or a tenant, newest first. Filters are joined by and.
 	ListAttempts(ctx context.Context, in *ListAttemptsRequest, opts ...grpc.CallOption) (*ListAttemptsResponse, error)
 	// WatchWaybill streams a waybill's changes from a revision on, the present
 	// state first when it is newer than that. Every message carries the events
@@ -146,8 +146,8 @@ type WaybillServiceServer interface {
 	ListTraceEvents(context.Context, *ListTraceEventsRequest) (*ListTraceEventsResponse, error)
 	// ListPushes returns the pushes of a waybill or a subscription, newest first.
 	ListPushes(context.Context, *ListPushesRequest) (*ListPushesResponse, error)
-	// ListAttempts returns the attempts of a waybill, a subscription or a push,
-	// newest first.
+	// ListAttempts returns the attempts of a waybill, a subscription, an endpoint
+	// or a tenant, newest first. Filters are joined by and.
 	ListAttempts(context.Context, *ListAttemptsRequest) (*ListAttemptsResponse, error)
 	// WatchWaybill streams a waybill's changes from a revision on, the present
 	// state first when it is newer than that. Every message carries the events
