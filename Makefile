@@ -5,6 +5,7 @@ MODULES    := ./pkg/... ./services/...
 TOOLS      := $(notdir $(wildcard tools/*))
 BIN_TOOLS  := $(filter-out k8s-strict,$(TOOLS))
 PROGRAMS   := posthaste ingest normalizer subscription delivery bench
+CASES      ?= ../shared/reference/attack-cases.yaml
 TESTFLAGS  ?=
 ARGS       ?=
 FUZZTIME   ?= 30s
@@ -38,6 +39,10 @@ test-race: ## every test with the race detector; about 6 min
 .PHONY: test-e2e
 test-e2e: go postgres ## only the promises, end to end; about 1 min
 	go test -timeout 20m $(TESTFLAGS) ./services/e2e/...
+
+.PHONY: attacks
+attacks: go postgres ## every attack case against the real product (CASES=FILE, ARGS=--run=PATTERN); about 3 min
+	@hack/attacks '$(CASES)' $(ARGS)
 
 .PHONY: fuzz
 fuzz: go ## every fuzz test for FUZZTIME each
