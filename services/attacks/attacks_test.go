@@ -2,7 +2,6 @@ package attacks_test
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -43,20 +42,6 @@ func run(t *testing.T, file string) map[string]error {
 		t.Errorf("the summary is %+v of %d cases", s, len(cases))
 	}
 	return results
-}
-
-// The cases of the threat model, read in place.
-func TestAttacks_AreWithstood(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(testkit.SamplesDir(t), "..", "attack-cases.yaml")
-	if _, err := os.Stat(file); err != nil {
-		t.Skipf("ATTACK CASES NOT PRESENT: %s", file)
-	}
-	for id, err := range run(t, file) {
-		if err != nil {
-			t.Errorf("%s: %v", id, err)
-		}
-	}
 }
 
 // Cases of our own, of which those whose ids begin with BAD expect what doesn't happen:
