@@ -17,13 +17,20 @@ import (
 // pushDestination names where pushes come from, in spans.
 const pushDestination = "posthaste.v1.push.{slot}.{endpoint}"
 
+// classNotAcknowledged is an answer of success without the word for it that a
+// platform's format asks for.
+const classNotAcknowledged = "not_acknowledged"
+
 // begin makes an attempt beside the shard's goroutine.
 func (s *shard) begin(l *lane, it *item) {
 	l.inFlight++
 	s.inFlight++
 	began := s.cfg.Now()
+	format := l.settings.format
+	out := format.Attempt(it.body, l.settings.url, l.settings.account)
 	req := callback.Request{
-		URL: l.settings.url, Tenant: it.tenant, Signer: l.settings.signer(began), PushID: push.ID(it.sub, it.revision), Body: it.body, Timeout: l.settings.timeout,
+		URL: out.URL, Tenant: it.tenant, Signer: l.settings.signer(began), PushID: push.ID(it.sub, it.revision), ContentType: out.ContentType, Body: out.Body,
+		Timeout: l.settings.timeout,
 	}
 	s.running.Go(func() {
 		ctx, span := s.cfg.Messaging.Process(s.owned, it.header, pushDestination, s.durable,
@@ -33,12 +40,16 @@ func (s *shard) begin(l *lane, it *item) {
 			span.SetAttributes(attribute.Int("http.response.status_code", res.Status), attribute.String("error.type", res.Class))
 		}
 		obs.End(span, nil)
-		s.send(func() { s.ended(l, it, began, res) })
+		verdict := format.Judge(res.Status, res.Excerpt)
+		if verdict == push.Again && res.Class == "" {
+			res.Class, res.Error = classNotAcknowledged, "the endpoint answered "+strconv.Itoa(res.Status)+", and its body doesn't say success"
+		}
+		s.send(func() { s.ended(l, it, began, res, verdict) })
 	})
 }
 
 // ended decides what becomes of a push after an attempt.
-func (s *shard) ended(l *lane, it *item, began time.Time, res callback.Result) {
+func (s *shard) ended(l *lane, it *item, began time.Time, res callback.Result, verdict push.Verdict) {
 	l.inFlight--
 	s.inFlight--
 	q := l.queue(it.sub)
@@ -53,7 +64,7 @@ func (s *shard) ended(l *lane, it *item, began time.Time, res callback.Result) {
 		After: it.after, Revision: it.revision, Number: it.attempts + 1, Time: began, Took: res.Took,
 		HTTPStatus: res.Status, Class: res.Class, Error: res.Error, Excerpt: res.Excerpt, Phases: pg.Phases(res.Phases),
 	}
-	switch push.Judge(res.Status) {
+	switch verdict {
 	case push.Acknowledged:
 		a.Outcome = pg.AttemptAcknowledged
 		s.acknowledged(l, it)

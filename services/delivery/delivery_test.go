@@ -51,6 +51,8 @@ type bundle struct {
 	push   *stream.Publisher
 	traces map[string]*track.Trace // by subscription
 	pushed map[string]track.Revision
+	format push.Format // of the endpoints; JSON if it isn't set
+	terms  string
 }
 
 func setup(t *testing.T) *bundle {
@@ -154,11 +156,11 @@ func (b *bundle) order(sub, endpoint string) {
 	if t.Revision == after {
 		return
 	}
-	body := push.Render(push.Subscription{ID: sub, TenantID: tenant}, t, after)
+	body := b.format.Render(push.Subscription{ID: sub, TenantID: tenant, AccountID: "1237100", Terms: []byte(b.terms)}, t, after)
 	data, err := proto.Marshal(&pipelinev1.PushOrder{
 		PushId: push.ID(sub, t.Revision), TenantId: tenant, SubscriptionId: sub, EndpointId: endpoint,
 		CarrierCode: string(t.Waybill.Carrier), WaybillNumber: string(t.Waybill.Number),
-		AfterRevision: uint64(after), Revision: uint64(t.Revision), Body: body.AppendJSON(nil), ReceiveTime: timestamppb.Now(),
+		AfterRevision: uint64(after), Revision: uint64(t.Revision), Body: body, ReceiveTime: timestamppb.Now(),
 	})
 	if err != nil {
 		b.t.Fatal(err)

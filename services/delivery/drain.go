@@ -23,12 +23,12 @@ func (s *shard) read(l *lane) {
 	if l.failures >= breaker {
 		limit = 1 // a probe
 	}
-	id, include := l.id, l.settings.includeTrace
+	id, now := l.id, l.settings
 	s.running.Go(func() {
 		d, err := s.cfg.Store.Due(s.owned, id, s.cfg.Now(), limit, maxOwed)
 		var items []*item
 		if err == nil {
-			items, err = s.render(s.owned, d.Rows, include)
+			items, err = s.render(s.owned, d.Rows, now)
 		}
 		s.send(func() { s.rowsRead(l, d, items, err) })
 	})
@@ -88,7 +88,7 @@ func (s *shard) rowsRead(l *lane, d pg.DueOwed, items []*item, err error) {
 
 // render makes the pushes of rows: as it was, of one that was attempted; from
 // the newest trace, of the others. Where there is no trace the push is nil.
-func (s *shard) render(ctx context.Context, rows []pg.Owed, includeTrace bool) ([]*item, error) {
+func (s *shard) render(ctx context.Context, rows []pg.Owed, e settings) ([]*item, error) {
 	items := make([]*item, len(rows))
 	var waybills []track.Waybill
 	for i := range rows {
@@ -111,8 +111,10 @@ func (s *shard) render(ctx context.Context, rows []pg.Owed, includeTrace bool) (
 			if n == nil || n.trace.Revision <= r.After {
 				continue
 			}
-			p := push.Render(push.Subscription{ID: r.SubscriptionID, TenantID: r.TenantID, Metadata: r.Metadata, IncludeTrace: includeTrace}, n.trace, r.After)
-			it.revision, it.body, it.header = n.trace.Revision, p.AppendJSON(nil), n.header
+			sub := push.Subscription{
+				ID: r.SubscriptionID, TenantID: r.TenantID, Metadata: r.Metadata, AccountID: e.account.ID, Terms: r.Terms, IncludeTrace: e.includeTrace,
+			}
+			it.revision, it.body, it.header = n.trace.Revision, e.format.Render(sub, n.trace, r.After), n.header
 		}
 		items[i] = it
 	}

@@ -115,6 +115,8 @@ type settings struct {
 	url          string
 	keys         keys
 	includeTrace bool
+	format       push.Format
+	account      push.Account // of a platform's format
 	timeout      time.Duration
 	max          int
 	retry        push.RetryPolicy
@@ -169,7 +171,10 @@ func settingsOf(e pg.Endpoint, found bool, before settings, now time.Time) setti
 	if !found {
 		return settings{state: pg.EndpointDisabled, reason: reasonDeleted}
 	}
-	s := settings{state: e.State, url: e.URL, includeTrace: e.IncludeTrace, timeout: e.Timeout, max: int(e.MaxInFlight), reason: reasonGone}
+	s := settings{state: e.State, url: e.URL, includeTrace: e.IncludeTrace, format: push.Format(e.Format), timeout: e.Timeout, max: int(e.MaxInFlight), reason: reasonGone}
+	if a := e.Account; a != nil {
+		s.account = push.Account{ID: a.ID, Key: a.Key, Salt: a.Salt, JSONBody: a.JSONBody, LowerSign: a.LowerCaseSign}
+	}
 	if e.Retry != nil {
 		s.retry = push.RetryPolicy{Delays: e.Retry.Delays, Horizon: e.Retry.Horizon, MaxAttempts: int(e.Retry.MaxAttempts)}
 	}

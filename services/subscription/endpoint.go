@@ -6,7 +6,9 @@ import (
 	"slices"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
+	"github.com/posthaste/posthaste/services/internal/id"
 	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/push"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 )
 
@@ -34,13 +36,16 @@ func (s *Endpoints) CreateEndpoint(ctx context.Context, req *subscriptionv1.Crea
 		return nil, err
 	}
 	now := s.cfg.now()
-	e := pg.Endpoint{ID: newID("ep_", now), TenantID: tenant, CreateTime: now, UpdateTime: now}
+	e := pg.Endpoint{ID: id.New("ep_", now), TenantID: tenant, CreateTime: now, UpdateTime: now}
 	var v violations
 	m, warnings := s.normalURL(ctx, &v, tenant, m)
 	for _, f := range endpointFields {
 		setEndpointField(&v, &e, m, f)
 	}
 	if err := v.result(); err != nil {
+		return nil, err
+	}
+	if err := s.account(ctx, tenant, m.GetPlatformAccount(), &e); err != nil {
 		return nil, err
 	}
 	if e.Secret == "" {
@@ -51,6 +56,33 @@ func (s *Endpoints) CreateEndpoint(ctx context.Context, req *subscriptionv1.Crea
 		return nil, s.fail(ctx, "", err)
 	}
 	return &subscriptionv1.CreateEndpointResponse{Endpoint: withSecret(endpointMessage(&made, now), made.Secret), Warnings: warnings}, nil
+}
+
+// account gives an endpoint of a platform's format its account.
+func (s *Endpoints) account(ctx context.Context, tenant, name string, e *pg.Endpoint) error {
+	const field = "endpoint.platform_account"
+	switch {
+	case push.Format(e.Format).Whole() != (name != ""):
+		return rpc.Invalid(field, "is required for the formats of platforms, and can't be set for others")
+	case name == "":
+		return nil
+	}
+	owner, platform, account, err := parseAccountName(name)
+	switch {
+	case err != nil:
+		return rpc.Invalid(field, err.Error())
+	case owner != tenant || platform != e.Format:
+		return rpc.Invalid(field, "must be of the same tenant, and of the format's platform")
+	}
+	found, err := s.cfg.Accounts.Get(ctx, platform, account)
+	if err != nil && !errors.Is(err, pg.ErrNoAccount) {
+		return s.fail(ctx, "", err)
+	}
+	if err != nil || found.TenantID != tenant {
+		return rpc.NotFound(name)
+	}
+	e.AccountID = &account
+	return nil
 }
 
 // GetEndpoint returns one endpoint.
@@ -124,7 +156,11 @@ func (s *Endpoints) UpdateEndpoint(ctx context.Context, req *subscriptionv1.Upda
 	e, err := s.cfg.Endpoints.Update(ctx, tenant, id, s.cfg.now(), func(e *pg.Endpoint) error {
 		var v violations
 		for _, f := range change {
+			was := e.Format
 			setEndpointField(&v, e, m, f)
+			if e.Format != was && (push.Format(was).Whole() || push.Format(e.Format).Whole()) {
+				v.add("endpoint.format", "of a platform can't be given or taken: make another endpoint")
+			}
 		}
 		return v.result()
 	})

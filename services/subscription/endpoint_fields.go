@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
-	"github.com/posthaste/posthaste/services/internal/egress"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 )
@@ -34,6 +33,8 @@ func refuseEndpointField(field string) string {
 	switch field {
 	case "name", "create_time", "update_time", "public_keys", "old_secret_expire_time":
 		return field + " is output only"
+	case "platform_account":
+		return field + " can't be changed"
 	}
 	return fmt.Sprintf("%q is not a field of an endpoint", field)
 }
@@ -79,6 +80,8 @@ func setEndpointField(v *violations, e *pg.Endpoint, m *subscriptionv1.Endpoint,
 		switch m.GetFormat() {
 		case subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_UNSPECIFIED, subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_JSON:
 			e.Format = int16(subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_JSON)
+		case subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_KDNIAO, subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_KUAIDI100:
+			e.Format = int16(m.GetFormat())
 		default:
 			v.add(name, "is not a known format")
 		}
@@ -116,14 +119,7 @@ func setEndpointField(v *violations, e *pg.Endpoint, m *subscriptionv1.Endpoint,
 // normalURL judges an endpoint's URL, and returns the endpoint with its normal
 // form. It looks the host's name up, so it doesn't belong in a transaction.
 func (s *Endpoints) normalURL(ctx context.Context, v *violations, tenant string, m *subscriptionv1.Endpoint) (*subscriptionv1.Endpoint, []string) {
-	check := s.cfg.CheckURL
-	if check == nil {
-		check = func(_ context.Context, _, url string) (string, string, error) {
-			t, err := egress.Parse(url)
-			return t.String(), "", err
-		}
-	}
-	normal, warning, err := check(ctx, tenant, m.GetUrl())
+	normal, warning, err := s.cfg.checkURL(ctx, tenant, m.GetUrl())
 	if err != nil {
 		v.add("endpoint.url", err.Error())
 		return m, nil
@@ -178,6 +174,9 @@ func endpointMessage(e *pg.Endpoint, now time.Time) *subscriptionv1.Endpoint {
 	if old, until, live := e.LiveOldSecret(now); live {
 		addPublicKey(m, old)
 		m.OldSecretExpireTime = timestamppb.New(until)
+	}
+	if e.AccountID != nil {
+		m.PlatformAccount = accountName(e.TenantID, e.Format, *e.AccountID)
 	}
 	if p := e.Retry; p != nil {
 		m.RetryPolicy = &subscriptionv1.RetryPolicy{MaxAttempts: p.MaxAttempts}

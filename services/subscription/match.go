@@ -6,6 +6,7 @@ import (
 	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/push"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/track"
 	"github.com/posthaste/posthaste/services/internal/wire"
@@ -78,7 +79,7 @@ func lacking(matches []pg.Match) map[track.Waybill]track.Revision {
 	for i := range matches {
 		m := &matches[i]
 		pushed := m.Pushed
-		if m.IncludeTrace {
+		if m.IncludeTrace || push.Format(m.Format).Whole() {
 			pushed = 0
 		}
 		if least, ok := after[m.Waybill]; !ok || pushed < least {

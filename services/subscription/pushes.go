@@ -81,12 +81,10 @@ func (p *pushes) record(id string, t *track.Trace) {
 // body renders a push. One that is too large for the stream comes without the
 // whole trace, or else empty: delivery renders it then.
 func (p *pushes) body(ctx context.Context, m *pg.Match, t *track.Trace) []byte {
-	sub := push.Subscription{ID: m.ID, TenantID: m.TenantID, Metadata: m.Metadata, IncludeTrace: m.IncludeTrace}
-	const usual = 2 << 10
-	render := func() []byte {
-		r := push.Render(sub, t, m.Pushed)
-		return r.AppendJSON(make([]byte, 0, usual))
+	sub := push.Subscription{
+		ID: m.ID, TenantID: m.TenantID, Metadata: m.Metadata, AccountID: m.AccountID, Terms: m.Terms, IncludeTrace: m.IncludeTrace,
 	}
+	render := func() []byte { return push.Format(m.Format).Render(sub, t, m.Pushed) }
 	body := render()
 	if len(body) > maxBody && sub.IncludeTrace {
 		sub.IncludeTrace = false

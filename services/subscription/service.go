@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/posthaste/posthaste/services/internal/egress"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/rpc"
@@ -18,11 +19,20 @@ import (
 type ControlConfig struct {
 	Endpoints     *pg.Endpoints
 	Subscriptions *pg.Subscriptions
+	Accounts      *pg.PlatformAccounts
 	// CheckURL judges a callback's URL for a tenant; see egress.Guard.Check. Nil
 	// judges its form alone.
 	CheckURL func(ctx context.Context, tenant, url string) (normal, warning string, err error)
 	Log      *slog.Logger
 	Now      func() time.Time
+}
+
+func (c *ControlConfig) checkURL(ctx context.Context, tenant, url string) (normal, warning string, err error) {
+	if c.CheckURL != nil {
+		return c.CheckURL(ctx, tenant, url)
+	}
+	t, err := egress.Parse(url)
+	return t.String(), "", err
 }
 
 // now is the time as PostgreSQL keeps it, so that what is answered is what is

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
+	"github.com/posthaste/posthaste/services/internal/id"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 	"github.com/posthaste/posthaste/services/internal/track"
@@ -56,7 +57,7 @@ func newSubscription(tenant string, req *subscriptionv1.CreateSubscriptionReques
 		return pg.NewSubscription{}, rpc.Invalid("subscription", "is required")
 	}
 	var v violations
-	n := pg.NewSubscription{Subscription: pg.Subscription{ID: newID("sub_", now), TenantID: tenant, CreateTime: now, UpdateTime: now}}
+	n := pg.NewSubscription{Subscription: pg.Subscription{ID: id.New("sub_", now), TenantID: tenant, CreateTime: now, UpdateTime: now}}
 	owner, endpoint, err := rpc.ParseEndpointName(m.GetEndpoint())
 	switch {
 	case err != nil:

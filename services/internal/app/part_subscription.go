@@ -18,7 +18,7 @@ import (
 // startSubscription starts the service that manages subscriptions and matches changes to them.
 func startSubscription(_ context.Context, env *Env) (func(context.Context) error, error) {
 	control := subscription.ControlConfig{
-		Endpoints: pg.NewEndpoints(env.PG), Subscriptions: pg.NewSubscriptions(env.PG), CheckURL: env.guard().Check,
+		Endpoints: pg.NewEndpoints(env.PG), Subscriptions: pg.NewSubscriptions(env.PG), Accounts: pg.NewPlatformAccounts(env.PG), CheckURL: env.guard().Check,
 		Log: env.Log, Now: time.Now,
 	}
 	subscriptionv1.RegisterEndpointServiceServer(env.GRPC, subscription.NewEndpoints(control))
@@ -28,6 +28,7 @@ func startSubscription(_ context.Context, env *Env) (func(context.Context) error
 	tenantv1.RegisterTenantServiceServer(env.GRPC, tenant.NewTenants(tenants))
 	tenantv1.RegisterKeyServiceServer(env.GRPC, tenant.NewKeys(tenants))
 	tenantv1.RegisterAuditServiceServer(env.GRPC, tenant.NewAudit(tenants))
+	tenantv1.RegisterPlatformAccountServiceServer(env.GRPC, subscription.NewPlatformAccounts(control))
 
 	pushes := stream.NewPublisher(env.JetStream, stream.Push, stream.PublisherOptions{Bundle: env.bundle})
 	m, err := subscription.NewMatcher(subscription.MatcherConfig{

@@ -2,6 +2,7 @@ package callback
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -30,7 +31,9 @@ type Request struct {
 	// being rotated.
 	Signer webhook.Signer
 	PushID string
-	Body   []byte
+	// ContentType of the body; empty means JSON.
+	ContentType string
+	Body        []byte
 	// Timeout is for all of it.
 	Timeout time.Duration
 }
@@ -190,7 +193,7 @@ func (c *Client) exchange(ctx context.Context, cancel context.CancelFunc, w *wat
 		return failed(classNoKey, nil)
 	}
 	req.Header = make(http.Header, 8)
-	req.Header["Content-Type"] = []string{"application/json"}
+	req.Header["Content-Type"] = []string{cmp.Or(r.ContentType, "application/json")}
 	req.Header["User-Agent"] = []string{"Posthaste"}
 	webhook.SetHeaders(req.Header, r.PushID, w.began, r.Body, r.Signer)
 	obs.Propagator().Inject(ctx, propagation.HeaderCarrier(req.Header))

@@ -14,6 +14,12 @@ const (
 	sureNoCode = 30 // an event without any code
 )
 
+// Meaning is what a source's code says of a parcel. Sub can be zero.
+type Meaning struct {
+	Status status.Status
+	Sub    status.Sub
+}
+
 // rule is what a code means. Its kind is KindEvent.
 type rule struct {
 	status status.Status

@@ -41,6 +41,7 @@ type Endpoint struct {
 	Retry        *RetryPolicy // nil means the default
 	State        int16
 	DisplayName  string
+	AccountID    *string // of a platform's format, nil for others
 	CreateTime   time.Time
 	UpdateTime   time.Time
 	// OldSecret is the key before the last rotation, live until OldSecretExpires;
@@ -49,6 +50,8 @@ type Endpoint struct {
 	OldSecretExpires *time.Time
 	// Resent is when its owner last made something due at it; nil for never.
 	Resent *time.Time
+	// Account is filled in by [EndpointsByID] alone.
+	Account *PlatformAccount
 }
 
 // LiveOldSecret is the key before the last rotation while it is live.
@@ -81,12 +84,12 @@ func (r Request) columns() (id *string, hash []byte) {
 }
 
 const endpointColumns = `id, tenant_id, url, secret, format, include_trace, max_in_flight, timeout, retry_policy, state, display_name, create_time, update_time,
-	old_secret, old_secret_expire_time, resend_time`
+	old_secret, old_secret_expire_time, resend_time, account_id`
 
 func scanEndpoint(row pgx.CollectableRow) (Endpoint, error) {
 	var e Endpoint
 	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Secret, &e.Format, &e.IncludeTrace, &e.MaxInFlight, &e.Timeout, &e.Retry, &e.State, &e.DisplayName, &e.CreateTime, &e.UpdateTime,
-		&e.OldSecret, &e.OldSecretExpires, &e.Resent)
+		&e.OldSecret, &e.OldSecretExpires, &e.Resent, &e.AccountID)
 	return e, err
 }
 
@@ -106,11 +109,11 @@ func (s *Endpoints) Create(ctx context.Context, e Endpoint, r Request) (made End
 		id, hash := r.columns()
 		const insert = `
 			INSERT INTO endpoint (` + endpointColumns + `, request_id, request_hash)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 			ON CONFLICT (tenant_id, request_id) DO NOTHING
 			RETURNING ` + endpointColumns
 		rows, err := tx.Query(ctx, insert, e.ID, e.TenantID, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, e.CreateTime, e.UpdateTime,
-			e.OldSecret, e.OldSecretExpires, e.Resent, id, hash)
+			e.OldSecret, e.OldSecretExpires, e.Resent, e.AccountID, id, hash)
 		if err != nil {
 			return err
 		}
@@ -194,11 +197,11 @@ func (s *Endpoints) Update(ctx context.Context, tenant, id string, now time.Time
 		}
 		const query = `
 			UPDATE endpoint SET url = $3, secret = $4, format = $5, include_trace = $6, max_in_flight = $7, timeout = $8,
-				retry_policy = $9, state = $10, display_name = $11, update_time = $12, old_secret = $13, old_secret_expire_time = $14
+				retry_policy = $9, state = $10, display_name = $11, update_time = $12, old_secret = $13, old_secret_expire_time = $14, account_id = $15
 			WHERE tenant_id = $1 AND id = $2
 			RETURNING ` + endpointColumns
 		rows, err := tx.Query(ctx, query, tenant, id, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, now,
-			e.OldSecret, e.OldSecretExpires)
+			e.OldSecret, e.OldSecretExpires, e.AccountID)
 		if err != nil {
 			return err
 		}

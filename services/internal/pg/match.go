@@ -25,6 +25,9 @@ type Match struct {
 	Waybill      track.Waybill
 	Metadata     map[string]string
 	IncludeTrace bool
+	Format       int16  // of the endpoint
+	AccountID    string // of a platform's format
+	Terms        []byte // of a platform's subscriber, in JSON; nil for none
 	Pushed       track.Revision
 }
 
@@ -43,12 +46,13 @@ type Matching struct{ pool *pgxpool.Pool }
 // NewMatching uses a pool.
 func NewMatching(pool *pgxpool.Pool) *Matching { return &Matching{pool: pool} }
 
-const matchColumns = `s.id, s.tenant_id, s.endpoint_id, s.carrier_code, s.waybill_number, s.metadata::text, e.include_trace, s.pushed_revision`
+const matchColumns = `s.id, s.tenant_id, s.endpoint_id, s.carrier_code, s.waybill_number, s.metadata::text, e.include_trace, e.format,
+	coalesce(e.account_id, ''), s.terms::text, s.pushed_revision`
 
 func scanMatch(row pgx.CollectableRow) (Match, error) {
 	var m Match
 	var metadata []byte
-	if err := row.Scan(&m.ID, &m.TenantID, &m.EndpointID, &m.Waybill.Carrier, &m.Waybill.Number, &metadata, &m.IncludeTrace, &m.Pushed); err != nil {
+	if err := row.Scan(&m.ID, &m.TenantID, &m.EndpointID, &m.Waybill.Carrier, &m.Waybill.Number, &metadata, &m.IncludeTrace, &m.Format, &m.AccountID, &m.Terms, &m.Pushed); err != nil {
 		return m, err
 	}
 	if string(metadata) == "{}" {

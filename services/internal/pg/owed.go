@@ -28,6 +28,7 @@ type Owed struct {
 	ReceiveTime     time.Time
 	FirstAttempt    time.Time
 	Metadata        map[string]string
+	Terms           []byte // of a platform's subscriber, in JSON; nil for none
 	// Ended says that the subscription was cancelled: nothing is owed any more.
 	Ended bool
 }
@@ -52,7 +53,7 @@ func Due(ctx context.Context, pool *pgxpool.Pool, endpoint string, now time.Time
 		// Relies on owed_push_due. A subscription that is gone leaves its row behind.
 		const due = `
 			SELECT o.subscription_id, o.tenant_id, o.carrier_code, o.waybill_number, o.after_revision, o.revision, o.attempt_count, o.attempt_revision,
-				o.body, o.receive_time, o.first_attempt_time, coalesce(s.metadata::text, '{}'), coalesce(s.state = 4, true)
+				o.body, o.receive_time, o.first_attempt_time, coalesce(s.metadata::text, '{}'), s.terms::text, coalesce(s.state = 4, true)
 			FROM owed_push o LEFT JOIN subscription s ON s.id = o.subscription_id
 			WHERE o.endpoint_id = $1 AND o.park_time IS NULL AND o.next_attempt_time <= $2
 			ORDER BY o.next_attempt_time LIMIT $3`
@@ -96,7 +97,7 @@ func scanOwed(row pgx.CollectableRow) (Owed, error) {
 	var first *time.Time
 	var metadata []byte
 	err := row.Scan(&o.SubscriptionID, &o.TenantID, &o.Waybill.Carrier, &o.Waybill.Number, &o.After, &o.Revision, &o.Attempts, &o.AttemptRevision,
-		&o.Body, &o.ReceiveTime, &first, &metadata, &o.Ended)
+		&o.Body, &o.ReceiveTime, &first, &metadata, &o.Terms, &o.Ended)
 	if err != nil {
 		return o, err
 	}
@@ -168,6 +169,9 @@ func EndpointsByID(ctx context.Context, pool *pgxpool.Pool, list []string) (map[
 		return nil, fmt.Errorf("read %d endpoints: %w", len(list), err)
 	}
 	endpoints, err := pgx.CollectRows(rows, scanEndpoint)
+	if err == nil {
+		err = addAccounts(ctx, pool, endpoints)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %d endpoints: %w", len(list), err)
 	}

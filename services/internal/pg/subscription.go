@@ -40,6 +40,7 @@ type Subscription struct {
 	EndpointID           string
 	Waybill              track.Waybill
 	Metadata             map[string]string
+	Terms                []byte // of a platform's subscriber, in JSON; nil for none
 	Tail                 time.Duration
 	State                int16
 	PushedRevision       track.Revision
@@ -55,14 +56,14 @@ func (s *Subscription) Live() bool {
 	return s.State == SubscriptionActive || s.State == SubscriptionPaused
 }
 
-const subscriptionColumns = `s.id, s.tenant_id, s.endpoint_id, s.carrier_code, s.waybill_number, s.metadata, s.tail, s.state, s.pushed_revision,
+const subscriptionColumns = `s.id, s.tenant_id, s.endpoint_id, s.carrier_code, s.waybill_number, s.metadata, s.terms::text, s.tail, s.state, s.pushed_revision,
 	coalesce(a.revision, 0), s.create_time, s.update_time, s.expire_time, s.complete_time`
 
 const fromSubscription = ` FROM subscription s LEFT JOIN acknowledged a ON a.subscription_id = s.id `
 
 func (s *Subscription) targets() []any {
 	return []any{
-		&s.ID, &s.TenantID, &s.EndpointID, &s.Waybill.Carrier, &s.Waybill.Number, &s.Metadata, &s.Tail, &s.State, &s.PushedRevision,
+		&s.ID, &s.TenantID, &s.EndpointID, &s.Waybill.Carrier, &s.Waybill.Number, &s.Metadata, &s.Terms, &s.Tail, &s.State, &s.PushedRevision,
 		&s.AcknowledgedRevision, &s.CreateTime, &s.UpdateTime, &s.ExpireTime, &s.CompleteTime,
 	}
 }
@@ -232,6 +233,7 @@ func (c *creation) lockEndpoints(ctx context.Context) error {
 func (c *creation) insert(ctx context.Context) (made int, err error) {
 	var r struct {
 		ids, endpoints, carriers, numbers, metadata, requests []string
+		terms                                                 []*string
 		slots                                                 []int16
 		tails                                                 []time.Duration
 		created, expires                                      []time.Time
@@ -251,6 +253,7 @@ func (c *creation) insert(ctx context.Context) (made int, err error) {
 		r.ids, r.endpoints = append(r.ids, n.ID), append(r.endpoints, n.EndpointID)
 		r.carriers, r.numbers = append(r.carriers, string(n.Waybill.Carrier)), append(r.numbers, string(n.Waybill.Number))
 		r.metadata, r.requests, r.hashes = append(r.metadata, metadata), append(r.requests, n.Request.ID), append(r.hashes, n.Request.Hash)
+		r.terms = append(r.terms, optional(n.Terms))
 		r.slots = append(r.slots, int16(subject.WaybillSlot(string(n.Waybill.Carrier), string(n.Waybill.Number))))
 		r.tails = append(r.tails, n.Tail)
 		r.created, r.expires = append(r.created, n.CreateTime), append(r.expires, n.ExpireTime)
@@ -259,15 +262,15 @@ func (c *creation) insert(ctx context.Context) (made int, err error) {
 		return 0, nil
 	}
 	const query = `
-		INSERT INTO subscription (id, tenant_id, endpoint_id, carrier_code, waybill_number, slot, metadata, tail, create_time, update_time, expire_time, request_id, request_hash)
+		INSERT INTO subscription (id, tenant_id, endpoint_id, carrier_code, waybill_number, slot, metadata, tail, create_time, update_time, expire_time, request_id, request_hash, terms)
 		SELECT n.id, $1, n.endpoint_id, n.carrier_code, n.waybill_number, n.slot, n.metadata::jsonb, n.tail, n.create_time, n.create_time, n.expire_time,
-			nullif(n.request_id, ''), CASE WHEN n.request_id = '' THEN NULL ELSE n.request_hash END
-		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::text[], $8::interval[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::bytea[])
-			WITH ORDINALITY AS n (id, endpoint_id, carrier_code, waybill_number, slot, metadata, tail, create_time, expire_time, request_id, request_hash, place)
+			nullif(n.request_id, ''), CASE WHEN n.request_id = '' THEN NULL ELSE n.request_hash END, n.terms::jsonb
+		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::text[], $8::interval[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::bytea[], $13::text[])
+			WITH ORDINALITY AS n (id, endpoint_id, carrier_code, waybill_number, slot, metadata, tail, create_time, expire_time, request_id, request_hash, terms, place)
 		ORDER BY n.carrier_code, n.waybill_number, n.endpoint_id, n.place
 		ON CONFLICT DO NOTHING
 		RETURNING id, create_time, expire_time`
-	rows, err := c.tx.Query(ctx, query, c.tenant, r.ids, r.endpoints, r.carriers, r.numbers, r.slots, r.metadata, r.tails, r.created, r.expires, r.requests, r.hashes)
+	rows, err := c.tx.Query(ctx, query, c.tenant, r.ids, r.endpoints, r.carriers, r.numbers, r.slots, r.metadata, r.tails, r.created, r.expires, r.requests, r.hashes, r.terms)
 	if err != nil {
 		return 0, err
 	}
@@ -388,7 +391,7 @@ func (s *Subscriptions) List(ctx context.Context, tenant string, f SubscriptionF
 }
 
 // Update changes one subscription: change gets the row, locked, and may alter
-// its metadata, tail, expire time and state. An error of change is returned as
+// its metadata, terms, tail, expire time and state. An error of change is returned as
 // it is. A change of state from paused to active has the waybill's present
 // state looked at; a change of the tail moves the complete time.
 func (s *Subscriptions) Update(ctx context.Context, tenant, id string, now time.Time, change func(*Subscription) (changed bool, err error)) (Subscription, error) {
@@ -413,10 +416,10 @@ func (s *Subscriptions) Update(ctx context.Context, tenant, id string, now time.
 		resumed := before == SubscriptionPaused && sub.State == SubscriptionActive
 		const query = `
 			UPDATE subscription SET metadata = $3::text::jsonb, complete_time = complete_time - tail + $4::interval, tail = $4::interval,
-				expire_time = $5, state = $6, update_time = $7, announce = announce OR $8
+				expire_time = $5, state = $6, update_time = $7, announce = announce OR $8, terms = $9::text::jsonb
 			WHERE tenant_id = $1 AND id = $2
 			RETURNING update_time, expire_time, complete_time`
-		err = tx.QueryRow(ctx, query, tenant, id, metadata, sub.Tail, sub.ExpireTime, sub.State, now, resumed).Scan(&sub.UpdateTime, &sub.ExpireTime, &sub.CompleteTime)
+		err = tx.QueryRow(ctx, query, tenant, id, metadata, sub.Tail, sub.ExpireTime, sub.State, now, resumed, optional(sub.Terms)).Scan(&sub.UpdateTime, &sub.ExpireTime, &sub.CompleteTime)
 		if err != nil || !resumed {
 			return err
 		}
@@ -427,4 +430,12 @@ func (s *Subscriptions) Update(ctx context.Context, tenant, id string, now time.
 		return Subscription{}, fmt.Errorf("update subscription %s: %w", id, err)
 	}
 	return sub, nil
+}
+
+// optional is a text, nil for an empty one.
+func optional(b []byte) *string {
+	if len(b) == 0 {
+		return nil
+	}
+	return new(string(b))
 }

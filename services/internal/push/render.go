@@ -16,6 +16,11 @@ type Subscription struct {
 	ID       string // "sub_…"
 	TenantID string
 	Metadata map[string]string
+	// Terms are what a platform's subscriber asked for, in JSON: [KdniaoTerms] or
+	// [Kuaidi100Terms]; empty for none.
+	Terms []byte
+	// AccountID is the platform account that the endpoint belongs to; empty for none.
+	AccountID string
 	// IncludeTrace is the endpoint's wish to have the whole trace in each push.
 	IncludeTrace bool
 }

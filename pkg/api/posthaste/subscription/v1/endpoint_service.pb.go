@@ -144,6 +144,13 @@ const (
 	PayloadFormat_PAYLOAD_FORMAT_UNSPECIFIED PayloadFormat = 0
 	// Posthaste's JSON, described by its JSON Schema.
 	PayloadFormat_PAYLOAD_FORMAT_JSON PayloadFormat = 1
+	// What Kdniao pushes: a form with RequestData, RequestType 101 or 102 and
+	// DataSign, holding the whole trace. Acknowledged by a 2xx whose JSON says
+	// Success true. Needs a platform account.
+	PayloadFormat_PAYLOAD_FORMAT_KDNIAO PayloadFormat = 2
+	// What Kuaidi100 pushes: a form with param and sign, holding the whole trace.
+	// Acknowledged by a 2xx whose JSON says result true. Needs a platform account.
+	PayloadFormat_PAYLOAD_FORMAT_KUAIDI100 PayloadFormat = 3
 )
 
 // Enum value maps for PayloadFormat.
@@ -151,10 +158,14 @@ var (
 	PayloadFormat_name = map[int32]string{
 		0: "PAYLOAD_FORMAT_UNSPECIFIED",
 		1: "PAYLOAD_FORMAT_JSON",
+		2: "PAYLOAD_FORMAT_KDNIAO",
+		3: "PAYLOAD_FORMAT_KUAIDI100",
 	}
 	PayloadFormat_value = map[string]int32{
 		"PAYLOAD_FORMAT_UNSPECIFIED": 0,
 		"PAYLOAD_FORMAT_JSON":        1,
+		"PAYLOAD_FORMAT_KDNIAO":      2,
+		"PAYLOAD_FORMAT_KUAIDI100":   3,
 	}
 )
 
@@ -229,8 +240,12 @@ type Endpoint struct {
 	// Until when the key before the last rotation signs too. Absent when only
 	// one key is live. Output only.
 	OldSecretExpireTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=old_secret_expire_time,json=oldSecretExpireTime,proto3" json:"old_secret_expire_time,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// The platform account whose name and key pushes of a platform's format have:
+	// "tenants/{tenant}/platformAccounts/{account}". Required for the formats
+	// KDNIAO and KUAIDI100, empty for others. Set at creation.
+	PlatformAccount string `protobuf:"bytes,20,opt,name=platform_account,json=platformAccount,proto3" json:"platform_account,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
@@ -366,6 +381,13 @@ func (x *Endpoint) GetOldSecretExpireTime() *timestamppb.Timestamp {
 		return x.OldSecretExpireTime
 	}
 	return nil
+}
+
+func (x *Endpoint) GetPlatformAccount() string {
+	if x != nil {
+		return x.PlatformAccount
+	}
+	return ""
 }
 
 // RetryPolicy says when an attempt is repeated. Jitter of up to 20 % is added
@@ -1094,7 +1116,7 @@ var File_posthaste_subscription_v1_endpoint_service_proto protoreflect.FileDescr
 
 const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\n" +
-	"0posthaste/subscription/v1/endpoint_service.proto\x12\x19posthaste.subscription.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x05\n" +
+	"0posthaste/subscription/v1/endpoint_service.proto\x12\x19posthaste.subscription.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x06\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x16\n" +
@@ -1114,7 +1136,8 @@ const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\x10signature_scheme\x18\r \x01(\x0e2*.posthaste.subscription.v1.SignatureSchemeR\x0fsignatureScheme\x12\x1f\n" +
 	"\vpublic_keys\x18\x0e \x03(\tR\n" +
 	"publicKeys\x12O\n" +
-	"\x16old_secret_expire_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x13oldSecretExpireTime\"\x98\x01\n" +
+	"\x16old_secret_expire_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x13oldSecretExpireTime\x12)\n" +
+	"\x10platform_account\x18\x14 \x01(\tR\x0fplatformAccount\"\x98\x01\n" +
 	"\vRetryPolicy\x121\n" +
 	"\x06delays\x18\x01 \x03(\v2\x19.google.protobuf.DurationR\x06delays\x123\n" +
 	"\ahorizon\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\ahorizon\x12!\n" +
@@ -1166,10 +1189,12 @@ const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\x1aENDPOINT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ENDPOINT_STATE_ENABLED\x10\x01\x12\x19\n" +
 	"\x15ENDPOINT_STATE_PAUSED\x10\x02\x12\x1b\n" +
-	"\x17ENDPOINT_STATE_DISABLED\x10\x03*H\n" +
+	"\x17ENDPOINT_STATE_DISABLED\x10\x03*\x81\x01\n" +
 	"\rPayloadFormat\x12\x1e\n" +
 	"\x1aPAYLOAD_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n" +
-	"\x13PAYLOAD_FORMAT_JSON\x10\x012\xc9\x05\n" +
+	"\x13PAYLOAD_FORMAT_JSON\x10\x01\x12\x19\n" +
+	"\x15PAYLOAD_FORMAT_KDNIAO\x10\x02\x12\x1c\n" +
+	"\x18PAYLOAD_FORMAT_KUAIDI100\x10\x032\xc9\x05\n" +
 	"\x0fEndpointService\x12u\n" +
 	"\x0eCreateEndpoint\x120.posthaste.subscription.v1.CreateEndpointRequest\x1a1.posthaste.subscription.v1.CreateEndpointResponse\x12l\n" +
 	"\vGetEndpoint\x12-.posthaste.subscription.v1.GetEndpointRequest\x1a..posthaste.subscription.v1.GetEndpointResponse\x12r\n" +

@@ -1,4 +1,5 @@
-package subscription
+// Package id makes ids of resources.
+package id
 
 import (
 	"crypto/rand"
@@ -7,8 +8,9 @@ import (
 	"time"
 )
 
-// newID makes an id that sorts by time: a UUID of version 7 in hexadecimal.
-func newID(prefix string, now time.Time) string {
+// New makes an id that sorts by time: a UUID of version 7 in hexadecimal, after
+// a prefix such as "ep_".
+func New(prefix string, now time.Time) string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails: see crypto/rand
 	random := binary.BigEndian.Uint16(b[6:])
