@@ -42,6 +42,7 @@ func table() []part {
 		{name: "normalizer", needs: []string{"streams", "postgres"}, start: startNormalizer},
 		{name: "subscription", needs: []string{"streams", "postgres", "grpc"}, start: startSubscription},
 		{name: "query", needs: []string{"streams", "postgres", "grpc"}, start: startQuery},
+		{name: "resend", needs: []string{"postgres", "grpc"}, start: startResend},
 		{name: "delivery", needs: []string{"streams", "postgres"}, start: startDelivery},
 
 		// Servers take calls when all that they serve is there.
@@ -55,11 +56,11 @@ func table() []part {
 var programs = map[string][]string{
 	Ingest:       {"ingest", "grpc-serve", "http-serve", "ready"},
 	Normalizer:   {"normalizer", "ready"},
-	Subscription: {"subscription", "query", "grpc-serve", "ready"},
+	Subscription: {"subscription", "query", "resend", "grpc-serve", "ready"},
 	Delivery:     {"delivery", "ready"},
 	AllInOne: {
 		"embedded-nats", "embedded-postgres",
-		"ingest", "normalizer", "subscription", "query", "delivery",
+		"ingest", "normalizer", "subscription", "query", "resend", "delivery",
 		"grpc-serve", "http-serve", "ready",
 	},
 }

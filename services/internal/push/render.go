@@ -32,6 +32,17 @@ func ID(subscriptionID string, revision track.Revision) string {
 	return "psh_" + strings.TrimPrefix(subscriptionID, "sub_") + "_" + strconv.FormatUint(uint64(revision), 10)
 }
 
+// ParseID reads what [ID] made.
+func ParseID(id string) (subscriptionID string, revision track.Revision, ok bool) {
+	rest, ok := strings.CutPrefix(id, "psh_")
+	i := strings.LastIndexByte(rest, '_')
+	if !ok || i < 1 {
+		return "", 0, false
+	}
+	r, err := strconv.ParseUint(rest[i+1:], 10, 63)
+	return "sub_" + rest[:i], track.Revision(r), err == nil && r > 0
+}
+
 // Render says what changed in a waybill after a revision, up to the trace's
 // own. It looks at nothing else, not even a clock: the same arguments give the
 // same body. Of events up to that revision it needs no more than the revision,

@@ -99,6 +99,14 @@ func ParseSubscriptionName(name string) (tenant, subscription string, err error)
 	return parseChild(name, "tenants/{tenant}/subscriptions/{subscription}")
 }
 
+// PushJobName is "tenants/{tenant}/pushJobs/{job}".
+func PushJobName(tenant, job string) string { return TenantName(tenant) + "/pushJobs/" + job }
+
+// ParsePushJobName reads a name made by [PushJobName].
+func ParsePushJobName(name string) (tenant, job string, err error) {
+	return parseChild(name, "tenants/{tenant}/pushJobs/{job}")
+}
+
 // ParseWaybillName reads a name made by [WaybillName].
 func ParseWaybillName(name string) (carrier, number string, err error) {
 	parts, err := split(name, "waybills/{carrier_code}/{waybill_number}")
@@ -163,7 +171,7 @@ func split(name, pattern string) ([]string, error) {
 
 // resourceTypes by the collection that a name ends in.
 var resourceTypes = map[string]string{
-	"tenants": "Tenant", "endpoints": "Endpoint", "subscriptions": "Subscription", "waybills": "Waybill", "pushes": "Push", "keys": "Key",
+	"tenants": "Tenant", "endpoints": "Endpoint", "subscriptions": "Subscription", "waybills": "Waybill", "pushes": "Push", "pushJobs": "PushJob", "keys": "Key",
 }
 
 // ResourceType is the type of the resource a name is of, such as

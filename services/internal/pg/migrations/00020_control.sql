@@ -37,9 +37,9 @@ CREATE TABLE push_job (
     tenant_id       text NOT NULL,
     kind            smallint NOT NULL CHECK (kind BETWEEN 1 AND 2),
     state           smallint NOT NULL DEFAULT 1 CHECK (state BETWEEN 1 AND 3),
-    -- What it is about; empty and absent ones don't restrict.
-    push_id         text NOT NULL DEFAULT '',
+    -- What it is about; empty ones, 0 and NULL don't restrict.
     subscription_id text NOT NULL DEFAULT '',
+    covers_revision bigint NOT NULL DEFAULT 0,
     endpoint_id     text NOT NULL DEFAULT '',
     carrier_code    text NOT NULL DEFAULT '',
     waybill_number  text NOT NULL DEFAULT '',
