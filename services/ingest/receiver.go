@@ -17,6 +17,7 @@ import (
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/carrier"
+	"github.com/posthaste/posthaste/services/internal/gate"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 )
@@ -93,6 +94,10 @@ func (s *Service) receive(f face) http.Handler {
 		if no == nil {
 			f.succeed(w, doc, now)
 			return
+		}
+		switch no.reason {
+		case "bad_signature", "unknown_account":
+			gate.BadSignature(r.Context())
 		}
 		if no.record {
 			err := s.reject(r.Context(), &pipelinev1.RejectedRaw{

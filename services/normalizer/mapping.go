@@ -63,6 +63,9 @@ func mapped(m *pipelinev1.RawTrace) (report track.Report, err error) {
 	}
 	// What is merged is what was taken in for.
 	report.Waybill = raw.Waybill
+	for i := range report.Events {
+		screen(&report.Events[i])
+	}
 	return report, nil
 }
 

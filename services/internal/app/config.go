@@ -98,13 +98,48 @@ type GRPCConfig struct {
 
 // HTTPConfig is about the HTTP server that takes in what sources push.
 type HTTPConfig struct {
-	Listen string `default:"127.0.0.1:8080" help:"Address of the HTTP server for sources."`
+	Listen        string         `default:"127.0.0.1:8080" help:"Address of the HTTP server for sources."`
+	MaxBody       Size           `default:"10MiB" help:"Largest body of a request, after decompression."`
+	HeaderTimeout time.Duration  `default:"10s" help:"Longest time for the head of a request to come."`
+	ReadTimeout   time.Duration  `default:"30s" help:"Longest time for a whole request to come."`
+	Proxies       []netip.Prefix `placeholder:"PREFIX" help:"Proxies whose X-Forwarded-For counts, separated by commas. Without them a request comes from whoever connects."`
 }
 
 // SourcesConfig names the accounts whose pushes are taken in.
 type SourcesConfig struct {
 	Kdniao    map[string]Secret `name:"kdniao" placeholder:"EBUSINESSID=APPKEY" help:"Kdniao accounts, separated by semicolons: EBusinessID=AppKey. A push of another account is refused."`
 	Kuaidi100 map[string]Secret `name:"kuaidi100" placeholder:"ACCOUNT=SALT" help:"Kuaidi100 accounts, separated by semicolons: a name of yours, which is part of the callback's path, and the salt of its subscriptions. An empty salt takes unsigned pushes."`
+	Carriers  map[string]Secret `name:"carrier" placeholder:"CODE=SECRET" help:"Carriers that push in Posthaste's own form, separated by semicolons: the carrier's code and the secret that it signs with, whsec_… as posthaste secret prints; see docs/carrier-push.md."`
+
+	AllowFrom     map[string]Prefixes `name:"source-allow-from" placeholder:"SOURCE=PREFIXES" help:"Addresses that a source's pushes may come from: SOURCE=PREFIX,PREFIX, sources separated by semicolons. A source is the part of the path after /v1/sources/, or carriers/ and the carrier's code. One that isn't named may come from anywhere."`
+	Failures      int                 `name:"source-failures" default:"30" help:"Wrong signatures of one source and address in a window of --source-window; then its requests are answered 429 until the window ends. 0 for any number."`
+	FailureWindow time.Duration       `name:"source-window" default:"1m" help:"The window of --source-failures."`
+	Rate          float64             `name:"source-rate" default:"0" help:"Requests a second that a source may send from one address; more are answered 429. 0 for any number."`
+	Burst         int                 `name:"source-burst" default:"100" help:"Requests at once under --source-rate."`
+}
+
+// Prefixes are several, separated by commas.
+type Prefixes []netip.Prefix
+
+// UnmarshalText reads prefixes; a single address needs no length.
+func (p *Prefixes) UnmarshalText(text []byte) error {
+	var rules egress.Rules
+	if err := rules.UnmarshalText(text); err != nil {
+		return err
+	}
+	for _, r := range rules {
+		*p = append(*p, r.Prefix)
+	}
+	return nil
+}
+
+// unwrap makes plain lists of them.
+func unwrap(m map[string]Prefixes) map[string][]netip.Prefix {
+	out := make(map[string][]netip.Prefix, len(m))
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
 }
 
 // EgressConfig says where callbacks may go, see docs/egress.md.

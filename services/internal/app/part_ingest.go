@@ -2,10 +2,15 @@ package app
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"strings"
 	"time"
 
 	ingestv1 "github.com/posthaste/posthaste/pkg/api/posthaste/ingest/v1"
+	"github.com/posthaste/posthaste/pkg/webhook"
 	"github.com/posthaste/posthaste/services/ingest"
+	"github.com/posthaste/posthaste/services/internal/gate"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/stream"
 )
@@ -28,7 +33,15 @@ func startIngest(_ context.Context, env *Env) (func(context.Context) error, erro
 		return stop, err
 	}
 	ingestv1.RegisterIngestServiceServer(env.GRPC, s.Reports())
-	env.HTTP.Handle("/v1/sources/", s.Handler())
+	secrets, err := env.carrierSecrets()
+	if err != nil {
+		return stop, err
+	}
+	door := env.sourceGate()
+	env.HTTP.Handle("/v1/sources/", door.Wrap(s.Handler(), sourceOf))
+	env.HTTP.Handle("POST /v1/carriers/{carrier}/events", door.Wrap(s.CarrierHandler(secrets), func(r *http.Request) string {
+		return "carriers/" + r.PathValue("carrier")
+	}))
 	env.publishEgress()
 	return stop, nil
 }
@@ -40,4 +53,32 @@ func reveal(secrets map[string]Secret) map[string]string {
 		open[name] = s.Reveal()
 	}
 	return open
+}
+
+// sourceGate is what pushes of sources pass first.
+func (e *Env) sourceGate() *gate.Gate {
+	h, s := e.Config.HTTP, e.Config.Sources
+	return gate.New(gate.Config{
+		MaxBody: int64(h.MaxBody), Proxies: h.Proxies, Allow: unwrap(s.AllowFrom), Failures: s.Failures, Window: s.FailureWindow,
+		Rate: s.Rate, Burst: s.Burst, Log: e.Log, Now: time.Now,
+	})
+}
+
+// sourceOf is the name of a source, from the path of its push.
+func sourceOf(r *http.Request) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v1/sources/"), "/")
+	return name
+}
+
+// carrierSecrets are those of carriers that push in our own form.
+func (e *Env) carrierSecrets() (map[string]webhook.Secret, error) {
+	out := make(map[string]webhook.Secret, len(e.Config.Sources.Carriers))
+	for code, text := range e.Config.Sources.Carriers {
+		secret, err := webhook.ParseSecret(text.Reveal())
+		if err != nil {
+			return nil, fmt.Errorf("read the secret of --carrier %s: %w", code, err)
+		}
+		out[code] = secret
+	}
+	return out, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 
+	"github.com/posthaste/posthaste/services/internal/gate"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 )
@@ -45,13 +46,13 @@ func serveHTTP(ctx context.Context, env *Env) (func(context.Context) error, erro
 	}
 	env.HTTPAddr = l.Addr().String()
 	server := &http.Server{
-		Handler: otelhttp.NewHandler(env.HTTP, "http",
+		Handler: otelhttp.NewHandler(gate.Secure(env.HTTP), "http",
 			otelhttp.WithTracerProvider(env.Telemetry.Tracer), otelhttp.WithMeterProvider(env.Telemetry.Meter), otelhttp.WithPropagators(obs.Propagator())),
 		// A client that sends or reads slowly is let go.
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
+		ReadHeaderTimeout: env.Config.HTTP.HeaderTimeout,
+		ReadTimeout:       env.Config.HTTP.ReadTimeout,
 		WriteTimeout:      60 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(env.Log.Handler(), slog.LevelDebug),
 	}

@@ -36,9 +36,9 @@ func NewLogger(w io.Writer, format string, level slog.Leveler) (*slog.Logger, er
 	opts := &slog.HandlerOptions{Level: level}
 	switch format {
 	case FormatText:
-		return slog.New(traceHandler{slog.NewTextHandler(w, opts)}), nil
+		return slog.New(traceHandler{maskHandler{slog.NewTextHandler(w, opts)}}), nil
 	case FormatJSON:
-		return slog.New(traceHandler{slog.NewJSONHandler(w, opts)}), nil
+		return slog.New(traceHandler{maskHandler{slog.NewJSONHandler(w, opts)}}), nil
 	}
 	return nil, fmt.Errorf("log format is %q and must be %s or %s", format, FormatText, FormatJSON)
 }

@@ -6,8 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // Limits of a waybill number and of a carrier's code, in characters.
@@ -17,22 +15,26 @@ const (
 )
 
 // NormalNumber is a waybill number as it is kept: upper case, without blanks, 4
-// to 64 printable characters. Its error says what is wrong, for the caller who
-// sent it.
+// to 64 characters of 0–9, A–Z, '-' and '_'. Its error says what is wrong, for the caller
+// who sent it.
 func NormalNumber(s string) (Number, error) {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) {
-			return -1
+	b := make([]byte, 0, len(s))
+	for _, r := range s {
+		switch {
+		case r == ' ', r == '\t', r == 0xa0, r == 0x3000:
+			continue
+		case 'a' <= r && r <= 'z':
+			r += 'A' - 'a'
+		case '0' <= r && r <= '9', 'A' <= r && r <= 'Z', r == '-', r == '_':
+		default:
+			return "", errors.New("must consist of digits, the letters A to Z, '-' and '_'")
 		}
-		return unicode.ToUpper(r)
-	}, strings.ToValidUTF8(s, "\x00"))
-	if n := utf8.RuneCountInString(s); n < minNumber || n > maxNumber {
+		b = append(b, byte(r))
+	}
+	if len(b) < minNumber || len(b) > maxNumber {
 		return "", errors.New("must have 4 to 64 characters beside blanks")
 	}
-	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return "", errors.New("must consist of printable characters")
-	}
-	return Number(s), nil
+	return Number(b), nil
 }
 
 // NormalCarrier is a carrier's code as it is kept: lower case, 2 to 40

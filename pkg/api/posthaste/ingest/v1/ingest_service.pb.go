@@ -29,7 +29,7 @@ type ReportedEvent struct {
 	// Posthaste's carrier code: 2 to 40 characters of a–z, 0–9, '-' and '_'.
 	// Required.
 	CarrierCode string `protobuf:"bytes,1,opt,name=carrier_code,json=carrierCode,proto3" json:"carrier_code,omitempty"`
-	// The carrier's number: 4 to 64 printable characters. Required.
+	// The carrier's number: 4 to 64 digits, letters A to Z, '-' and '_'. Required.
 	WaybillNumber string `protobuf:"bytes,2,opt,name=waybill_number,json=waybillNumber,proto3" json:"waybill_number,omitempty"`
 	// The team's own stable id of the event; empty lets Posthaste derive one
 	// from time, code, place and text.

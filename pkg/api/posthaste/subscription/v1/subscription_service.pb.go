@@ -100,7 +100,7 @@ type Subscription struct {
 	// Posthaste's carrier code: 2 to 40 characters of a–z, 0–9, '-' and '_'.
 	// Required. Cannot be changed.
 	CarrierCode string `protobuf:"bytes,3,opt,name=carrier_code,json=carrierCode,proto3" json:"carrier_code,omitempty"`
-	// The carrier's number: 4 to 64 printable characters. Required. Cannot be
+	// The carrier's number: 4 to 64 digits, letters A to Z, '-' and '_'. Required. Cannot be
 	// changed.
 	WaybillNumber string `protobuf:"bytes,4,opt,name=waybill_number,json=waybillNumber,proto3" json:"waybill_number,omitempty"`
 	// The subscriber's own data, such as an order id: in every push. At most 32
