@@ -301,7 +301,7 @@ func TestSubscription_RefusesWhatIsWrongAndNamesTheField(t *testing.T) {
 		"nul":           {set(func(s *subscriptionv1.Subscription) { s.Metadata = map[string]string{"k": "\x00"} }), []string{"subscription.metadata"}},
 		"tail":          {set(func(s *subscriptionv1.Subscription) { s.Tail = durationpb.New(91 * 24 * time.Hour) }), []string{"subscription.tail"}},
 		"expired":       {set(func(s *subscriptionv1.Subscription) { s.ExpireTime = timestamppb.New(epoch) }), []string{"subscription.expire_time"}},
-		"carrier, tail": {set(func(s *subscriptionv1.Subscription) { s.CarrierCode, s.Tail = "", durationpb.New(-1) }), []string{"subscription.carrier_code", "subscription.tail"}},
+		"carrier, tail": {set(func(s *subscriptionv1.Subscription) { s.CarrierCode, s.Tail = "!", durationpb.New(-1) }), []string{"subscription.carrier_code", "subscription.tail"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -20,6 +20,7 @@ type ControlConfig struct {
 	Endpoints     *pg.Endpoints
 	Subscriptions *pg.Subscriptions
 	Accounts      *pg.PlatformAccounts
+	Numbers       numbers
 	// CheckURL judges a callback's URL for a tenant; see egress.Guard.Check. Nil
 	// judges its form alone.
 	CheckURL func(ctx context.Context, tenant, url string) (normal, warning string, err error)

@@ -77,7 +77,7 @@ func newControl(t testing.TB) *control {
 	t.Helper()
 	c := &control{t: t, pool: testkit.PostgreSQL(t)}
 	cfg := subscription.ControlConfig{
-		Endpoints: pg.NewEndpoints(c.pool), Subscriptions: pg.NewSubscriptions(c.pool), Accounts: pg.NewPlatformAccounts(c.pool), Log: discard(), Now: c.clock.Now,
+		Endpoints: pg.NewEndpoints(c.pool), Subscriptions: pg.NewSubscriptions(c.pool), Accounts: pg.NewPlatformAccounts(c.pool), Numbers: pg.NewRecognition(c.pool), Log: discard(), Now: c.clock.Now,
 	}
 	c.endpoints, c.subs = subscription.NewEndpoints(cfg), subscription.NewSubscriptions(cfg)
 	c.accounts = subscription.NewPlatformAccounts(cfg)

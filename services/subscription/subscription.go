@@ -28,7 +28,11 @@ func (s *Subscriptions) CreateSubscription(ctx context.Context, req *subscriptio
 	if err != nil {
 		return nil, err
 	}
-	n, err := newSubscription(tenant, req, s.cfg.now())
+	recognized, err := s.cfg.recognize(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	n, err := newSubscription(tenant, req, recognized, s.cfg.now())
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +74,10 @@ func (s *Subscriptions) BatchCreateSubscriptions(ctx context.Context, req *subsc
 	if count == 0 || count > maxCreate {
 		return nil, rpc.Invalid("requests", fmt.Sprintf("must be 1 to %d, and there are %d", maxCreate, count))
 	}
+	recognized, err := s.cfg.recognize(ctx, req.GetRequests()...)
+	if err != nil {
+		return nil, err
+	}
 	now := s.cfg.now()
 	resp := &subscriptionv1.BatchCreateSubscriptionsResponse{Results: make([]*subscriptionv1.BatchCreateSubscriptionsResponse_Result, count)}
 	news := make([]pg.NewSubscription, 0, count)
@@ -79,7 +87,7 @@ func (s *Subscriptions) BatchCreateSubscriptions(ctx context.Context, req *subsc
 			resp.Results[i] = refused(rpc.Invalid("parent", "must be the batch's or empty"))
 			continue
 		}
-		n, err := newSubscription(tenant, r, now)
+		n, err := newSubscription(tenant, r, recognized, now)
 		if err != nil {
 			resp.Results[i] = refused(err)
 			continue

@@ -51,7 +51,7 @@ func subscriptionFieldSet(m *subscriptionv1.Subscription, field string) bool {
 }
 
 // newSubscription checks one request.
-func newSubscription(tenant string, req *subscriptionv1.CreateSubscriptionRequest, now time.Time) (pg.NewSubscription, error) {
+func newSubscription(tenant string, req *subscriptionv1.CreateSubscriptionRequest, recognized *recognition, now time.Time) (pg.NewSubscription, error) {
 	m := req.GetSubscription()
 	if m == nil {
 		return pg.NewSubscription{}, rpc.Invalid("subscription", "is required")
@@ -66,17 +66,19 @@ func newSubscription(tenant string, req *subscriptionv1.CreateSubscriptionReques
 		v.add("subscription.endpoint", "must be of the same tenant")
 	}
 	n.EndpointID = endpoint
-	if n.Waybill.Carrier, err = track.NormalCarrier(m.GetCarrierCode()); err != nil {
-		v.add("subscription.carrier_code", err.Error())
-	}
 	if n.Waybill.Number, err = track.NormalNumber(m.GetWaybillNumber()); err != nil {
 		v.add("subscription.waybill_number", err.Error())
+	} else {
+		recognized.carrier(&v, &n, req)
 	}
 	for _, f := range subscriptionFields {
 		setSubscriptionField(&v, &n.Subscription, m, f, now)
 	}
 	if err := v.result(); err != nil {
 		return pg.NewSubscription{}, err
+	}
+	if n.How != "" {
+		n.Metadata = withReserved(n.Metadata, map[string]string{pg.MetadataCarrier: n.How})
 	}
 	n.Request, err = request(req.GetRequestId(), m)
 	return n, err
@@ -87,8 +89,9 @@ func setSubscriptionField(v *violations, s *pg.Subscription, m *subscriptionv1.S
 	name := "subscription." + field
 	switch field {
 	case "metadata":
-		s.Metadata = m.GetMetadata()
-		checkMetadata(v, name, s.Metadata)
+		checkMetadata(v, name, m.GetMetadata())
+		checkReserved(v, name, m.GetMetadata(), s.Metadata)
+		s.Metadata = withReserved(m.GetMetadata(), s.Metadata)
 	case "tail":
 		s.Tail = defaultTail
 		if m.GetTail() != nil {

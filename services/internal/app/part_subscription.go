@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
@@ -18,7 +19,7 @@ import (
 // startSubscription starts the service that manages subscriptions and matches changes to them.
 func startSubscription(_ context.Context, env *Env) (func(context.Context) error, error) {
 	control := subscription.ControlConfig{
-		Endpoints: pg.NewEndpoints(env.PG), Subscriptions: pg.NewSubscriptions(env.PG), Accounts: pg.NewPlatformAccounts(env.PG), CheckURL: env.guard().Check,
+		Endpoints: pg.NewEndpoints(env.PG), Subscriptions: pg.NewSubscriptions(env.PG), Accounts: pg.NewPlatformAccounts(env.PG), Numbers: pg.NewRecognition(env.PG), CheckURL: env.guard().Check,
 		Log: env.Log, Now: time.Now,
 	}
 	subscriptionv1.RegisterEndpointServiceServer(env.GRPC, subscription.NewEndpoints(control))
@@ -49,9 +50,16 @@ func startSubscription(_ context.Context, env *Env) (func(context.Context) error
 		pushes.Close()
 		return nil, err
 	}
-	stopMatcher := env.run("subscription", m.Run)
+	corrector, err := subscription.NewCorrector(subscription.CorrectorConfig{
+		Checks: pg.NewCarrierChecks(env.PG), Log: env.Log, Meter: env.Telemetry.Meter, Now: time.Now,
+	})
+	if err != nil {
+		pushes.Close()
+		return nil, err
+	}
+	stopMatcher, stopCorrector := env.run("subscription", m.Run), env.run("subscription-carriers", corrector.Run)
 	return func(ctx context.Context) error {
-		err := stopMatcher(ctx)
+		err := errors.Join(stopMatcher(ctx), stopCorrector(ctx))
 		pushes.Close()
 		return err
 	}, nil

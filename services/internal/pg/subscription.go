@@ -85,6 +85,11 @@ func NewSubscriptions(pool *pgxpool.Pool) *Subscriptions { return &Subscriptions
 type NewSubscription struct {
 	Subscription
 	Request Request
+	// Candidates are other carriers that it may be, the likeliest first; nil when
+	// the carrier is certain and isn't to be checked.
+	Candidates []track.Carrier
+	// How it came by its carrier: [CarrierRecognized], or empty when it was given.
+	How string
 }
 
 // Created is what became of one: the subscription, or an error of this package,
@@ -133,6 +138,9 @@ func (c *creation) run(ctx context.Context) error {
 		return err
 	}
 	if made > 0 {
+		if err := c.insertChecks(ctx); err != nil {
+			return err
+		}
 		if _, err := c.tx.Exec(ctx, `SELECT pg_notify($1, '')`, announceChannel); err != nil {
 			return err
 		}
@@ -285,6 +293,17 @@ func (c *creation) insert(ctx context.Context) (made int, err error) {
 		return nil
 	})
 	return made, err
+}
+
+// insertChecks notes those that were made and whose carrier isn't proven.
+func (c *creation) insertChecks(ctx context.Context) error {
+	var made []*NewSubscription
+	for i := range c.news {
+		if n := &c.news[i]; n.Candidates != nil && c.results[i].Err == nil && c.results[i].Subscription.ID == n.ID {
+			made = append(made, n)
+		}
+	}
+	return insertChecks(ctx, c.tx, made)
 }
 
 // explain settles what is left: a live subscription stands in its way.

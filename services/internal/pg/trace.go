@@ -87,6 +87,7 @@ func Project(ctx context.Context, pool *pgxpool.Pool, traces []*wire.Split) erro
 		if err != nil {
 			return err
 		}
+		var fresh []string
 		var states stateColumns
 		var events eventColumns
 		for _, t := range traces {
@@ -96,6 +97,9 @@ func Project(ctx context.Context, pool *pgxpool.Pool, traces []*wire.Split) erro
 			have := stored[track.Waybill{Carrier: track.Carrier(w.GetCarrierCode()), Number: track.Number(w.GetWaybillNumber())}]
 			if track.Revision(w.GetRevision()) <= have {
 				continue
+			}
+			if have == 0 {
+				fresh = append(fresh, w.GetWaybillNumber())
 			}
 			states.add(t)
 			for i := range t.Events {
@@ -107,6 +111,10 @@ func Project(ctx context.Context, pool *pgxpool.Pool, traces []*wire.Split) erro
 		b := &pgx.Batch{}
 		states.queue(b)
 		events.queue(b)
+		if len(fresh) > 0 {
+			// In this transaction, so that a carrier isn't passed over.
+			b.Queue(`UPDATE carrier_check SET check_time = now() WHERE waybill_number = ANY($1)`, fresh)
+		}
 		return tx.SendBatch(ctx, b).Close()
 	})
 	if err != nil {

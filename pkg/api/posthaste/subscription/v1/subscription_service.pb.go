@@ -98,13 +98,16 @@ type Subscription struct {
 	// Cannot be changed.
 	Endpoint string `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	// Posthaste's carrier code: 2 to 40 characters of a–z, 0–9, '-' and '_'.
-	// Required. Cannot be changed.
+	// Empty or "auto" has it recognized from the number; it is in the answer. Cannot
+	// be changed.
 	CarrierCode string `protobuf:"bytes,3,opt,name=carrier_code,json=carrierCode,proto3" json:"carrier_code,omitempty"`
 	// The carrier's number: 4 to 64 digits, letters A to Z, '-' and '_'. Required. Cannot be
 	// changed.
 	WaybillNumber string `protobuf:"bytes,4,opt,name=waybill_number,json=waybillNumber,proto3" json:"waybill_number,omitempty"`
 	// The subscriber's own data, such as an order id: in every push. At most 32
-	// entries, keys to 64 and values to 512 characters.
+	// entries, keys to 64 and values to 512 characters. Keys that begin with
+	// "posthaste." are Posthaste's: "posthaste.carrier" is "recognized" or
+	// "corrected", "posthaste.previous_carrier_code" the carrier that proved wrong.
 	Metadata map[string]string `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// How long after the journey's end changes are still pushed; absent means
 	// 72 h, at most 90 days.
@@ -258,7 +261,10 @@ type CreateSubscriptionRequest struct {
 	Subscription *Subscription `protobuf:"bytes,2,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	// Makes a repeat of the call return the first answer; at most 64
 	// characters.
-	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Whether a carrier that is given is corrected too, when only another has told
+	// something of the number. One that is recognized always is.
+	AutoCheck     bool `protobuf:"varint,4,opt,name=auto_check,json=autoCheck,proto3" json:"auto_check,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -312,6 +318,13 @@ func (x *CreateSubscriptionRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *CreateSubscriptionRequest) GetAutoCheck() bool {
+	if x != nil {
+		return x.AutoCheck
+	}
+	return false
 }
 
 // CreateSubscriptionResponse holds what was made.
@@ -1240,12 +1253,14 @@ const file_posthaste_subscription_v1_subscription_service_proto_rawDesc = "" +
 	"\rcomplete_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\fcompleteTime\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9f\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbe\x01\n" +
 	"\x19CreateSubscriptionRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12K\n" +
 	"\fsubscription\x18\x02 \x01(\v2'.posthaste.subscription.v1.SubscriptionR\fsubscription\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tR\trequestId\"i\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x1d\n" +
+	"\n" +
+	"auto_check\x18\x04 \x01(\bR\tautoCheck\"i\n" +
 	"\x1aCreateSubscriptionResponse\x12K\n" +
 	"\fsubscription\x18\x01 \x01(\v2'.posthaste.subscription.v1.SubscriptionR\fsubscription\"\x8b\x01\n" +
 	"\x1fBatchCreateSubscriptionsRequest\x12\x16\n" +
