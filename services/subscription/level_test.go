@@ -90,13 +90,10 @@ func TestMatcher_PushesAChangeThatItNeverSaw(t *testing.T) {
 	stop()
 	b.exec(`INSERT INTO acknowledged SELECT id, 1, now() FROM subscription`)
 	testkit.Project(t, b.pool, wire.TraceUpdate(traceAt("SFUNSEEN", 2)))
-	s, err := b.js.Stream(t.Context(), stream.Trace)
-	if err != nil {
+	if err := b.js.DeleteStream(t.Context(), stream.Trace); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Purge(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Streams(t, b.js)
 	b.match(young)
 	b.want(sub, 1, 2)
 }
