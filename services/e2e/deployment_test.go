@@ -183,27 +183,34 @@ type process struct {
 	program string
 	args    []string
 
-	cmd        *exec.Cmd
-	http, grpc string
-	ended      chan struct{}
-	err        error
+	cmd             *exec.Cmd
+	http, grpc, ops string
+	ended           chan struct{}
+	err             error
 
 	mu    sync.Mutex
 	lines []string
 }
 
-var addresses = regexp.MustCompile(`msg=ready .*http="?([^" ]*)"? grpc="?([^" ]*)"? `)
+var addresses = regexp.MustCompile(`msg=ready .*http="?([^" ]*)"? grpc="?([^" ]*)"? ops="?([^" ]*)"? `)
+
+func (p *process) arguments() []string {
+	return append([]string{
+		"--http-listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--egress-policy=lab",
+		"--kdniao=" + kdniaoAccount + "=" + kdniaoKey, "--kuaidi100=" + kuaidiAccount + "=" + kuaidiSalt, "--trace-ratio=0",
+	}, p.args...)
+}
+
+func (p *process) environ() []string {
+	return append(slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "POSTHASTE_") }), programEnv+"="+p.program)
+}
 
 // start runs the program and waits for its word that it is ready.
 func (p *process) start(t *testing.T) {
 	t.Helper()
-	args := append([]string{
-		"--http-listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--egress-policy=lab",
-		"--kdniao=" + kdniaoAccount + "=" + kdniaoKey, "--kuaidi100=" + kuaidiAccount + "=" + kuaidiSalt, "--trace-ratio=0",
-	}, p.args...)
 	//nolint:noctx // it is stopped by the test, in several ways
-	p.cmd = exec.Command(os.Args[0], args...)
-	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "POSTHASTE_") }), programEnv+"="+p.program)
+	p.cmd = exec.Command(os.Args[0], p.arguments()...)
+	p.cmd.Env = p.environ()
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Error(err)
@@ -222,7 +229,7 @@ func (p *process) start(t *testing.T) {
 	}()
 	select {
 	case at := <-ready:
-		p.http, p.grpc = at[1], at[2]
+		p.http, p.grpc, p.ops = at[1], at[2], at[3]
 	case <-p.ended:
 		t.Errorf("%s ended while starting: %v\n%s", p.program, p.err, p.log())
 	case <-t.Context().Done():

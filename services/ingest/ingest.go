@@ -26,6 +26,9 @@ type publisher interface {
 type Config struct {
 	Raw      publisher // to the RAW stream
 	Rejected publisher // to the REJECTED stream
+	// Room is nil while there is room for more, and else says what is full; then
+	// sources and callers are told to come again. A nil Room never says so.
+	Room func() error
 	// Kdniao are the keys of accounts, Kuaidi100 the salts; see [Service.Handler].
 	Kdniao, Kuaidi100 map[string]string
 	Log               *slog.Logger
@@ -65,6 +68,9 @@ func (s *Service) keep(ctx context.Context, source string, raws []*pipelinev1.Ra
 	if len(raws) == 0 {
 		return nil
 	}
+	if err := s.room(); err != nil {
+		return fmt.Errorf("keep %d raw traces of %s: %w", len(raws), source, err)
+	}
 	ctx, span := s.cfg.Messaging.Send(ctx, rawDestination)
 	defer func() { obs.End(span, err) }()
 	began := s.cfg.Now()
@@ -86,11 +92,30 @@ func (s *Service) keep(ctx context.Context, source string, raws []*pipelinev1.Ra
 	return nil
 }
 
+func (s *Service) room() error {
+	if s.cfg.Room == nil {
+		return nil
+	}
+	return s.cfg.Room()
+}
+
+// levelOf is how loudly it is said that something can't be kept: that there is no
+// room is said once, by whoever found it.
+func levelOf(err error) slog.Level {
+	if _, full := errors.AsType[*stream.FullError](err); full {
+		return slog.LevelDebug
+	}
+	return slog.LevelError
+}
+
 // reject records what could not be used, for people to look at. When it returns
 // nil all is on disk.
 func (s *Service) reject(ctx context.Context, rejected ...*pipelinev1.RejectedRaw) error {
 	if len(rejected) == 0 {
 		return nil
+	}
+	if err := s.room(); err != nil {
+		return fmt.Errorf("record %d rejected reports: %w", len(rejected), err)
 	}
 	msgs := make([]stream.Message, len(rejected))
 	for i, r := range rejected {

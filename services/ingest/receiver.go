@@ -174,7 +174,7 @@ func (s *Service) take(ctx context.Context, code string, doc document, parts []c
 		err = s.reject(ctx, bad...)
 	}
 	if err != nil {
-		s.cfg.Log.ErrorContext(ctx, "a push can't be kept; its source is told to come again", obs.KeySource, code, obs.KeyError, err)
+		s.cfg.Log.Log(ctx, levelOf(err), "a push can't be kept; its source is told to come again", obs.KeySource, code, obs.KeyError, err)
 		return &refusal{status: http.StatusServiceUnavailable, reason: "unavailable", description: "temporarily unavailable, try again"}
 	}
 	if len(raws) == 0 && len(bad) > 0 {

@@ -110,7 +110,7 @@ func (r *Reports) keep(ctx context.Context, raws []*pipelinev1.RawTrace) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	r.service.cfg.Log.ErrorContext(ctx, "reported events can't be kept; the caller is told to try again", obs.KeyError, err)
+	r.service.cfg.Log.Log(ctx, levelOf(err), "reported events can't be kept; the caller is told to try again", obs.KeyError, err)
 	return rpc.Unavailable(unavailableFor)
 }
 

@@ -351,7 +351,13 @@ func TestNormalizer_NeverCallsAChangeARepeat(t *testing.T) {
 	w.want("SF1000", 2, "changed")
 	w.publish(rawMessage(t, "SF1000", received.Add(time.Hour), event("SF1000", "a", 1)))
 	w.report("SENTINEL", event("SENTINEL", "here", 1))
-	w.want("SF1000", 3, "a")
+	// In one batch the sentinel may overtake it: it needs no second look.
+	if _, u := w.next(); u.GetWaybill().GetWaybillNumber() == "SENTINEL" {
+		w.report("SENTINEL", event("SENTINEL", "there", 2))
+		w.want("SF1000", 3, "a")
+	} else if u.GetWaybill().GetRevision() != 3 {
+		t.Errorf("got revision %d, want 3", u.GetWaybill().GetRevision())
+	}
 }
 
 func TestNormalizer_RejectsWhatItCantUseAndGoesOn(t *testing.T) {

@@ -31,6 +31,7 @@ type matching interface {
 	Done(ctx context.Context, lease pg.Lease, done []pg.Pushed, announced bool) error
 	Complete(ctx context.Context, lease pg.Lease, slots []subject.Slot, now time.Time, limit int) (int, error)
 	Expire(ctx context.Context, lease pg.Lease, slots []subject.Slot, now time.Time, limit int) (int, error)
+	Level(ctx context.Context, lease pg.Lease, page pg.LevelPage) (pg.Level, error)
 	Hold(ctx context.Context, opts pg.LeaseOptions, work func(ctx, owned context.Context, l pg.Lease) error) error
 	Listen(ctx context.Context, wake func()) error
 }
@@ -53,6 +54,9 @@ type MatcherConfig struct {
 	Last func(ctx context.Context, subjects []string) (map[string]stream.Stored, error)
 	// Projected reads traces that are no longer in TRACE.
 	Projected func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error)
+	// Oldest is when the oldest push was stored that may be on its way to delivery;
+	// false when none is.
+	Oldest func(ctx context.Context) (time.Time, bool, error)
 	// Shards is how many parts matching is divided into, 1 to 64; all instances
 	// must agree. 0 means 1.
 	Shards int
@@ -61,7 +65,10 @@ type MatcherConfig struct {
 	Lease time.Duration
 	// Sweep is how often subscriptions are looked through for what is to be
 	// announced and ended; 0 means 3 s.
-	Sweep     time.Duration
+	Sweep time.Duration
+	// LevelAge is how old at least is what the level check calls lost, beyond what
+	// the clocks of NATS and PostgreSQL differ by; 0 means one minute.
+	LevelAge  time.Duration
 	Log       *slog.Logger
 	Meter     metric.MeterProvider
 	Messaging obs.Messaging
@@ -86,6 +93,9 @@ func NewMatcher(cfg MatcherConfig) (*Matcher, error) {
 	}
 	if cfg.Sweep == 0 {
 		cfg.Sweep = 3 * time.Second
+	}
+	if cfg.LevelAge == 0 {
+		cfg.LevelAge = time.Minute
 	}
 	m := &Matcher{cfg: cfg, owner: rand.Text()}
 	var err error

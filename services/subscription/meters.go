@@ -14,6 +14,7 @@ type meters struct {
 	ended      metric.Int64Counter
 	unreadable metric.Int64Counter
 	failures   metric.Int64Counter
+	lost       metric.Int64Counter
 	batch      metric.Int64Histogram
 	lag        metric.Float64Histogram
 	pending    metric.Int64Gauge
@@ -21,7 +22,7 @@ type meters struct {
 
 func newMeters(provider metric.MeterProvider) (meters, error) {
 	var m meters
-	var errs [8]error
+	var errs [9]error
 	p := provider.Meter("github.com/posthaste/posthaste/services/subscription")
 	m.pushes, errs[0] = p.Int64Counter("posthaste_subscription_pushes", metric.WithDescription("Pushes handed to delivery, by cause: change or announcement."))
 	m.announced, errs[1] = p.Int64Counter("posthaste_subscription_announced", metric.WithDescription("New and resumed subscriptions that have seen their waybill's present state."))
@@ -32,6 +33,7 @@ func newMeters(provider metric.MeterProvider) (meters, error) {
 		metric.WithExplicitBucketBoundaries(1, 3, 10, 30, 100, 300, 1000))
 	m.lag, errs[6] = p.Float64Histogram("posthaste_subscription_match", metric.WithUnit("s"), metric.WithDescription("Time from the storing of a batch's oldest change until its pushes were recorded."))
 	m.pending, errs[7] = p.Int64Gauge("posthaste_subscription_pending", metric.WithDescription("Changes stored and not yet matched, by shard."))
+	m.lost, errs[8] = p.Int64Counter("posthaste_subscription_lost", metric.WithDescription("What the level check found lost and made good, by what: push or change. Any is a fault of the bus."))
 	if err := errors.Join(errs[:]...); err != nil {
 		return m, fmt.Errorf("make the instruments of matching: %w", err)
 	}

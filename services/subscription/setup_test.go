@@ -175,7 +175,8 @@ func (b *bundle) match(change ...func(*subscription.MatcherConfig)) (stop func()
 		Projected: func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
 			return pg.Traces(ctx, b.pool, waybills)
 		},
-		Sweep: 20 * time.Millisecond, Log: discard(), Meter: metricnoop.NewMeterProvider(),
+		Oldest: func(ctx context.Context) (time.Time, bool, error) { return stream.Oldest(ctx, b.js, stream.Push) },
+		Sweep:  20 * time.Millisecond, Log: discard(), Meter: metricnoop.NewMeterProvider(),
 		Messaging: obs.NewMessaging(tracenoop.NewTracerProvider()), Now: b.clock.Now,
 	}
 	for _, f := range change {

@@ -26,7 +26,8 @@ type worker struct {
 	noted     recording
 	pushed    map[string]track.Revision
 	// seen is when the newest change that was worked on was stored.
-	seen time.Time
+	seen  time.Time
+	level level
 	// announced is the last id of a page of announcements that was full; empty to
 	// begin anew.
 	announced string
@@ -54,6 +55,13 @@ func (w *worker) run(ctx, owned context.Context, batches <-chan []*stream.Receiv
 			w.wake()
 			if err = w.settle(ctx, owned); err == nil {
 				err = w.persist(ctx, "end subscriptions", func() error { return w.end(owned) })
+			}
+			if err == nil {
+				err = w.persist(ctx, "check the level", func() error { return w.check(owned) })
+			}
+		case <-w.level.more():
+			if err = w.settle(ctx, owned); err == nil {
+				err = w.persist(ctx, "check the level", func() error { return w.check(owned) })
 			}
 		case <-ctx.Done():
 			return ctx.Err()

@@ -18,6 +18,7 @@ type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run everything in this process, with NATS inside and PostgreSQL beside it."`
 	Demo      demoCmd      `cmd:"" help:"Run everything and show its job: parcels' journeys come in, signed callbacks go out."`
 	Migrate   migrateCmd   `cmd:"" help:"Bring a shared database to this version's schema."`
+	Streams   streamsCmd   `cmd:"" help:"Mend the streams after NATS lost something."`
 	Config    configCmd    `cmd:"" help:"Print the settings in effect, secrets hidden."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Normalize normalizeCmd `cmd:"" help:"Show what Posthaste makes of a source's documents."`

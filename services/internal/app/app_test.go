@@ -166,7 +166,9 @@ func TestServices_RunOnSharedServers(t *testing.T) {
 	cfg.Database = app.DatabaseConfig{URL: app.SecretURL(testkit.PostgreSQL(t).Config().ConnString()), Volatile: true}
 	const mib = 1 << 20
 	cfg.Stream.RawMaxBytes, cfg.Stream.TraceMaxBytes, cfg.Stream.PushMaxBytes, cfg.Stream.RejectedMaxBytes = mib, mib, mib, mib
-	for _, program := range []string{app.Ingest, app.Normalizer, app.Subscription, app.Delivery} {
+	// Ingest waits for the streams: without PostgreSQL it can't tell whether they
+	// were lost.
+	for _, program := range []string{app.Subscription, app.Ingest, app.Normalizer, app.Delivery} {
 		a := start(t, program, cfg)
 		if code, body := readyz(t, a.Addresses().Ops); code != http.StatusOK {
 			t.Errorf("%s: readyz is %d: %s", program, code, body)

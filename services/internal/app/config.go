@@ -58,12 +58,14 @@ type StopConfig struct {
 // NATSConfig says where NATS is.
 type NATSConfig struct {
 	URL         SecretURL `help:"NATS servers, such as nats://host:4222, separated by commas. The all-in-one runs its own when this is empty."`
+	Monitor     []string  `placeholder:"URL" help:"Monitoring addresses of the NATS servers, such as http://host:8222, separated by commas. A start is refused when one doesn't sync before it acknowledges; without them nobody checks."`
 	Credentials string    `type:"path" help:"Credentials file (.creds) for NATS."`
 }
 
 // StreamConfig is about the streams.
 type StreamConfig struct {
-	Manage           bool          `negatable:"" default:"true" help:"Make streams that are missing. Off, a missing stream is an error."`
+	Manage           bool          `negatable:"" default:"true" help:"Make streams that never were. Off, a missing stream is an error."`
+	Recover          bool          `help:"Make streams anew that NATS lost, and rebuild from PostgreSQL what can be. Off, a lost stream is an error that says what to do."`
 	Replicas         int           `default:"1" help:"Replicas of each stream: 1 on a single server, 3 in a cluster."`
 	RawMaxBytes      Size          `default:"0" help:"Most bytes of raw traces kept. Full, intake answers 503. 0 chooses by the disk, or 16GiB."`
 	TraceMaxBytes    Size          `default:"0" help:"Most bytes of waybill states kept. Full, normalising stops. 0 chooses by the disk, or 32GiB."`
@@ -85,6 +87,7 @@ type EmbeddedConfig struct {
 	Data         string `type:"path" default:".data" help:"Folder of all data of the all-in-one. Survives restarts; never deleted."`
 	NATSListen   string `name:"nats-listen" default:"127.0.0.1:4222" help:"Address at which the all-in-one's NATS takes clients; empty opens no port. It has no authentication."`
 	NATSMaxStore Size   `name:"nats-max-store" default:"0" help:"Most bytes of all streams of the all-in-one's NATS; 0 means three quarters of the disk's free space."`
+	MinFree      Size   `name:"min-free" default:"0" help:"Free space of the data's disk below which no more reports are taken in, so that what was accepted has room; 0 means 512MiB, or a twentieth of what the streams may take if that is less."`
 	PGBin        string `name:"pg-bin" help:"Folder of the programs initdb and postgres. Empty looks on the PATH and where systems put them."`
 	PGFetched    string `name:"pg-fetched" default:".cache/postgres" help:"Folder that hack/ensure-postgres fetches PostgreSQL to; used when the system has none."`
 }
@@ -156,7 +159,8 @@ type EgressConfig struct {
 
 // WorkConfig says how work is divided.
 type WorkConfig struct {
-	Shards int `default:"1" help:"Parts that normalizing, matching and delivery are divided into, 1 to 64; the most instances that can share the work. All instances must agree."`
+	LevelAge time.Duration `hidden:"" default:"1m" help:"How old at least is what the level check calls lost. Tests only."`
+	Shards   int           `default:"1" help:"Parts that normalizing, matching and delivery are divided into, 1 to 64; the most instances that can share the work. All instances must agree."`
 }
 
 // Validate checks what the types can't. It names the flag and the rule.
@@ -204,6 +208,9 @@ func (c *Config) Warnings() []string {
 	var w []string
 	if c.NATS.URL == "" && public(c.Embedded.NATSListen) {
 		w = append(w, "--nats-listen is open to other machines: whoever reaches it reads and writes every stream")
+	}
+	if c.NATS.URL != "" && len(c.NATS.Monitor) == 0 {
+		w = append(w, "--nats-monitor isn't set: nobody checks that NATS syncs before it acknowledges, and without that a power cut loses what was accepted")
 	}
 	if public(c.Ops.Listen) {
 		w = append(w, "--ops-listen is open to other machines: whoever reaches it sees metrics and profiles")

@@ -16,6 +16,7 @@ import (
 	"github.com/posthaste/posthaste/services/internal/embedded"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/rpc"
+	"github.com/posthaste/posthaste/services/internal/stream"
 )
 
 // Env is what parts share. A part fills in what it makes; a part that needs it
@@ -31,6 +32,7 @@ type Env struct {
 	NATSServer *embedded.NATS       // embedded-nats; nil when NATS is elsewhere
 	NATS       *nats.Conn           // nats
 	JetStream  jetstream.JetStream  // nats
+	Streams    stream.Ensured       // streams
 	PGServer   *embedded.PostgreSQL // embedded-postgres; nil when it is elsewhere
 	PG         *pgxpool.Pool        // postgres
 	GRPC       *rpc.Server          // grpc: register services, don't start

@@ -19,13 +19,21 @@ import (
 func startIngest(_ context.Context, env *Env) (func(context.Context) error, error) {
 	raw := stream.NewPublisher(env.JetStream, stream.Raw, stream.PublisherOptions{Bundle: env.bundle})
 	rejected := stream.NewPublisher(env.JetStream, stream.Rejected, stream.PublisherOptions{})
-	stop := func(context.Context) error {
+	room := stream.RoomOptions{Stream: stream.Raw, Log: env.Log}
+	if env.NATSServer != nil {
+		room.Disk = env.NATSServer.Disk
+	}
+	full := stream.NewRoom(env.JetStream, room)
+	stopRoom := env.run("ingest-room", full.Run)
+	env.Health.Hint("room", func(context.Context) error { return full.Full() })
+	stop := func(ctx context.Context) error {
+		err := stopRoom(ctx)
 		raw.Close()
 		rejected.Close()
-		return nil
+		return err
 	}
 	s, err := ingest.New(ingest.Config{
-		Raw: raw, Rejected: rejected,
+		Raw: raw, Rejected: rejected, Room: full.Full,
 		Kdniao: reveal(env.Config.Sources.Kdniao), Kuaidi100: reveal(env.Config.Sources.Kuaidi100),
 		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 
 	"github.com/posthaste/posthaste/services/internal/embedded"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pause"
+	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 )
 
@@ -27,12 +30,40 @@ func startEmbeddedNATS(ctx context.Context, env *Env) (func(context.Context) err
 		Dir:      filepath.Join(env.Config.Embedded.Data, "nats"),
 		Listen:   env.Config.Embedded.NATSListen,
 		MaxStore: int64(env.Config.Embedded.NATSMaxStore),
+		MinFree:  int64(env.Config.Embedded.MinFree),
 		Log:      env.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return env.NATSServer.Stop, nil
+	env.Health.Register("nats-server", func(context.Context) error { return env.NATSServer.Health() })
+	stop := env.run("embedded-nats", func(ctx context.Context) error { return watchServer(ctx, env.NATSServer) })
+	return func(ctx context.Context) error { return errors.Join(stop(ctx), env.NATSServer.Stop(ctx)) }, nil
+}
+
+const (
+	serverInterval = 2 * time.Second
+	serverTimes    = 3
+)
+
+// errNeedsRestart ends the process, so that whoever runs it starts it anew.
+var errNeedsRestart = errors.New("nats-server could not write to its disk, and stays so until it is started anew; the disk has room again: start the program again, nothing that was accepted is lost")
+
+// watchServer ends with an error when the server has failed for good: after a
+// full disk it gives no answers even when there is room again.
+func watchServer(ctx context.Context, n *embedded.NATS) error {
+	for bad := 0; ; {
+		if err := pause.For(ctx, serverInterval); err != nil {
+			return err
+		}
+		free, least, err := n.Disk()
+		if bad++; n.Health() == nil || err != nil || free < least {
+			bad = 0
+		}
+		if bad == serverTimes {
+			return errNeedsRestart
+		}
+	}
 }
 
 func startNATS(ctx context.Context, env *Env) (func(context.Context) error, error) {
@@ -73,6 +104,12 @@ func startNATS(ctx context.Context, env *Env) (func(context.Context) error, erro
 	if err := env.await(ctx, "NATS", connect); err != nil {
 		return nil, err
 	}
+	if env.NATSServer == nil {
+		if err := checkServer(ctx, env); err != nil {
+			env.NATS.Close()
+			return nil, err
+		}
+	}
 	stop := func(ctx context.Context) error {
 		err := env.NATS.FlushWithContext(ctx)
 		if errors.Is(err, nats.ErrConnectionReconnecting) || errors.Is(err, nats.ErrDisconnected) {
@@ -94,23 +131,55 @@ func startNATS(ctx context.Context, env *Env) (func(context.Context) error, erro
 	return stop, nil
 }
 
+// checkServer refuses a server that may lose what it has acknowledged.
+func checkServer(ctx context.Context, env *Env) error {
+	if err := stream.CheckServerVersion(env.NATS.ConnectedServerVersion()); err != nil {
+		return err
+	}
+	for _, monitor := range env.Config.NATS.Monitor {
+		err := env.await(ctx, "NATS's monitoring address", func(ctx context.Context) error {
+			err := stream.CheckServerSync(ctx, monitor)
+			if _, weak := errors.AsType[*stream.WeakServerError](err); weak {
+				return permanentError{err}
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startStreams makes the streams or waits for them. Who has no PostgreSQL can't
+// tell a stream that was never made from one that was lost, and makes none.
 func startStreams(ctx context.Context, env *Env) (func(context.Context) error, error) {
 	cfg := streamConfig(env)
-	check := stream.Verify
-	if env.Config.Stream.Manage {
-		check = stream.Ensure
-	}
-	err := env.await(ctx, "the streams", func(ctx context.Context) error {
+	makes := env.Config.Stream.Manage && env.PG != nil
+	err := env.await(ctx, "the streams", func(ctx context.Context) (err error) {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		err := check(ctx, env.JetStream, cfg)
-		if err == nil || heals(err) {
+		if makes {
+			env.Streams, err = stream.Ensure(ctx, env.JetStream, cfg, pg.NewBus(env.PG), env.Config.Stream.Recover)
+		} else {
+			err = stream.Verify(ctx, env.JetStream, cfg)
+		}
+		if err == nil || heals(err) || env.Config.Stream.Manage && errors.Is(err, jetstream.ErrStreamNotFound) {
 			return err
 		}
 		return permanentError{err}
 	})
 	if err != nil {
 		return nil, err
+	}
+	if lost := env.Streams.Lost; len(lost) > 0 {
+		env.Log.ErrorContext(ctx, "NATS lost streams and they were made anew; what can be is rebuilt from PostgreSQL", "streams", lost)
+		if slices.Contains(lost, stream.Trace) && !slices.Contains(lost, stream.Raw) {
+			// What had been normalized and not projected is in RAW.
+			if _, err := stream.Rewind(ctx, env.JetStream, stream.Raw, rawDurable, time.Time{}); err != nil {
+				return nil, err
+			}
+		}
 	}
 	env.Health.Register("streams", func(ctx context.Context) error { return stream.Verify(ctx, env.JetStream, cfg) })
 	return nil, nil

@@ -2,8 +2,12 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"strconv"
 	"time"
+
+	"go.opentelemetry.io/otel/metric"
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/subject"
@@ -18,6 +22,9 @@ import (
 // before those that needn't wait do.
 const rawMaxAckPending = 100_000
 
+// rawDurable begins the names of the normalizer's durables.
+const rawDurable = "normalizer-raw-"
+
 // rawPrefetch bounds memory: each may be a bundle.
 const rawPrefetch = 400
 
@@ -26,7 +33,7 @@ func startNormalizer(ctx context.Context, env *Env) (func(context.Context) error
 	trace := stream.NewPublisher(env.JetStream, stream.Trace, stream.PublisherOptions{})
 	rejected := stream.NewPublisher(env.JetStream, stream.Rejected, stream.PublisherOptions{})
 	stop, err := env.eachShard("normalizer", func(shard int, slots []subject.Slot) (func(context.Context) error, func(), error) {
-		durable := "normalizer-raw-" + strconv.Itoa(shard)
+		durable := rawDurable + strconv.Itoa(shard)
 		raw, err := stream.NewConsumer(ctx, env.JetStream, stream.ConsumerOptions{Stream: stream.Raw, Durable: durable, Kind: "raw", Slots: slots, MaxAckPending: rawMaxAckPending, Prefetch: rawPrefetch})
 		if err != nil {
 			return nil, nil, err
@@ -37,7 +44,7 @@ func startNormalizer(ctx context.Context, env *Env) (func(context.Context) error
 				return stream.LastMessages(ctx, env.JetStream, stream.Trace, subjects)
 			},
 			History: func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
-				return pg.Traces(ctx, env.PG, waybills)
+				return pg.History(ctx, env.PG, waybills)
 			},
 			MaxMessage: int(env.NATS.MaxPayload()),
 			Log:        env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
@@ -48,13 +55,51 @@ func startNormalizer(ctx context.Context, env *Env) (func(context.Context) error
 		}
 		return s.Run, raw.Stop, nil
 	})
+	if err != nil {
+		return func(ctx context.Context) error { return errors.Join(stop(ctx), closeAll(trace, rejected)) }, err
+	}
+	stopAudit, err := startRawAudit(env)
 	return func(ctx context.Context) error {
-		err := error(nil)
-		if stop != nil {
-			err = stop(ctx)
-		}
-		trace.Close()
-		rejected.Close()
-		return err
+		return errors.Join(stopAudit(ctx), stop(ctx), closeAll(trace, rejected))
 	}, err
+}
+
+func closeAll(publishers ...*stream.Publisher) error {
+	for _, p := range publishers {
+		p.Close()
+	}
+	return nil
+}
+
+const auditLease = 30 * time.Second
+
+// startRawAudit looks for what RAW lost, in one process of all: what was accepted
+// and isn't normalized yet is there alone.
+func startRawAudit(env *Env) (func(context.Context) error, error) {
+	lost, err := env.Telemetry.Meter.Meter("github.com/posthaste/posthaste/services/normalizer").Int64Counter("posthaste_normalizer_raw_lost",
+		metric.WithDescription("Messages of RAW that were never handed out and that no replica had: any is a loss; let the sources send again."))
+	if err != nil {
+		return func(context.Context) error { return nil }, err
+	}
+	var durables []string
+	for shard := range max(env.Config.Work.Shards, 1) {
+		durables = append(durables, rawDurable+strconv.Itoa(shard))
+	}
+	return env.run("raw-audit", func(ctx context.Context) error {
+		opts := pg.LeaseOptions{Name: "raw-audit", Owner: rand.Text(), TTL: auditLease, Pause: auditLease / 3, Log: env.Log}
+		return pg.Hold(ctx, env.PG, opts, func(ctx, owned context.Context, _ pg.Lease) error {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			defer context.AfterFunc(owned, cancel)()
+			return stream.Audit(ctx, env.JetStream, stream.AuditOptions{
+				Stream: stream.Raw, Durable: "normalizer-audit", Consumers: durables,
+				Gap: func(ctx context.Context, g stream.Gap) {
+					n := g.To - g.From + 1
+					lost.Add(ctx, int64(n-g.Healed))
+					env.Log.ErrorContext(ctx, "messages of the stream of raw traces can't be read", obs.KeyStream, stream.Raw,
+						"from", g.From, "to", g.To, "healed_from_a_replica", g.Healed, "lost", n-g.Healed)
+				},
+			})
+		})
+	}), nil
 }

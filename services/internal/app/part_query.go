@@ -54,5 +54,9 @@ func startQuery(ctx context.Context, env *Env) (func(context.Context) error, err
 		}
 		return p.Run, c.Stop, nil
 	})
-	return func(ctx context.Context) error { return errors.Join(stop(ctx), stopLearner(ctx)) }, err
+	if err != nil {
+		return func(ctx context.Context) error { return errors.Join(stop(ctx), stopLearner(ctx)) }, err
+	}
+	stopLevel, err := startTraceLevel(env)
+	return func(ctx context.Context) error { return errors.Join(stopLevel(ctx), stop(ctx), stopLearner(ctx)) }, err
 }

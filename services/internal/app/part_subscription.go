@@ -43,8 +43,11 @@ func startSubscription(_ context.Context, env *Env) (func(context.Context) error
 		Projected: func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
 			return pg.Traces(ctx, env.PG, waybills)
 		},
-		Shards: env.Config.Work.Shards,
-		Log:    env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
+		Oldest: func(ctx context.Context) (time.Time, bool, error) {
+			return stream.Oldest(ctx, env.JetStream, stream.Push)
+		},
+		Shards: env.Config.Work.Shards, LevelAge: env.Config.Work.LevelAge,
+		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
 	})
 	if err != nil {
 		pushes.Close()

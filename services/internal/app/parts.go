@@ -32,9 +32,10 @@ func table() []part {
 		{name: "ops", needs: []string{"telemetry"}, start: startOps},
 		{name: "embedded-nats", start: startEmbeddedNATS},
 		{name: "nats", start: startNATS},
-		{name: "streams", needs: []string{"nats"}, start: startStreams},
 		{name: "embedded-postgres", start: startEmbeddedPostgreSQL},
 		{name: "postgres", start: startPostgreSQL},
+		// After PostgreSQL, which remembers what was made, where a program has it.
+		{name: "streams", needs: []string{"nats"}, start: startStreams},
 		{name: "grpc", needs: []string{"telemetry"}, start: startGRPC},
 		{name: "http", start: startHTTP},
 

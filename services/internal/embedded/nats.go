@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -37,16 +38,24 @@ type NATSConfig struct {
 	// what the disk can hold, streams that are there included; more than the
 	// disk can hold is an error.
 	MaxStore int64
+	// MinFree is how much of the disk [NATS.Disk] says must stay free; 0 chooses.
+	MinFree int64
 	// Log receives what the server says; nil discards it.
 	Log *slog.Logger
 }
+
+// minFree is how much of the disk must stay free, unless its twentieth part is
+// less.
+const minFree = 512 << 20
 
 // NATS is a nats-server in this process, with JetStream on file storage and an
 // fsync before every acknowledgement.
 type NATS struct {
 	server   *server.Server
 	lock     *folderLock
+	dir      string
 	maxStore int64
+	minFree  int64
 	stop     sync.Once
 }
 
@@ -105,7 +114,11 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 	if log != nil {
 		s.SetLoggerV2(log, log.debug(), false, false)
 	}
-	n := &NATS{server: s, lock: lock, maxStore: maxStore}
+	n := &NATS{server: s, lock: lock, dir: dir, maxStore: maxStore, minFree: cfg.MinFree}
+	if n.minFree == 0 {
+		const part = 20
+		n.minFree = min(minFree, maxStore/part)
+	}
 	if err := n.run(ctx); err != nil {
 		_ = n.Stop(context.WithoutCancel(ctx))
 		return nil, fmt.Errorf("start nats-server in %s: %w", dir, err)
@@ -187,6 +200,31 @@ func (n *NATS) Addr() string {
 // MaxStore is how many bytes the streams can hold together. A stream's own
 // limit is reserved from it when the stream is made.
 func (n *NATS) MaxStore() int64 { return n.maxStore }
+
+// Disk tells how many bytes are free, and how many must stay free: on a full disk
+// the server gives no answers any more until it is started anew.
+func (n *NATS) Disk() (free, least int64, err error) {
+	if free, err = diskFree(n.dir); err != nil {
+		return 0, 0, fmt.Errorf("free space of %s: %w", n.dir, err)
+	}
+	return free, n.minFree, nil
+}
+
+// Health is nil when the server says that it can do all it should.
+func (n *NATS) Health() error {
+	h := n.server.Healthz(&server.HealthzOptions{Details: true})
+	if h.StatusCode == 0 || h.StatusCode == http.StatusOK {
+		return nil
+	}
+	errs := []error{fmt.Errorf("nats-server is %s", h.Status)}
+	if h.Error != "" {
+		errs = append(errs, errors.New(h.Error))
+	}
+	for _, e := range h.Errors {
+		errs = append(errs, errors.New(e.Error))
+	}
+	return errors.Join(errs...)
+}
 
 // Stop ends the server: clients are told, streams are closed, files are synced.
 // What comes after is harmless: the folder is as a kill would leave it, or

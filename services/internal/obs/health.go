@@ -22,11 +22,12 @@ type Health struct {
 	mu     sync.Mutex
 	reason string // why it doesn't serve, empty when it does
 	checks map[string]Check
+	hints  map[string]bool // checks that don't decide
 }
 
 // NewHealth makes a Health that doesn't serve yet.
 func NewHealth() *Health {
-	return &Health{reason: "starting", checks: make(map[string]Check)}
+	return &Health{reason: "starting", checks: make(map[string]Check), hints: make(map[string]bool)}
 }
 
 // Register adds a check. The name is shown to operators.
@@ -34,6 +35,14 @@ func (h *Health) Register(name string, check Check) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.checks[name] = check
+}
+
+// Hint adds a check that is shown and doesn't decide: of what is wrong, callers are
+// told by answers of their own, while other work goes on.
+func (h *Health) Hint(name string, check Check) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.checks[name], h.hints[name] = check, true
 }
 
 // Serve declares the process ready, provided that its checks pass.
@@ -61,6 +70,8 @@ type CheckResult struct {
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
 	Took  string `json:"took"`
+	// Hint says that it doesn't decide whether the process is ready.
+	Hint bool `json:"hint,omitempty"`
 }
 
 // Err is nil when the report says ready, and else says why it doesn't.
@@ -73,7 +84,7 @@ func (r Report) Err() error {
 	}
 	var bad []string
 	for _, c := range r.Checks {
-		if !c.OK {
+		if !c.OK && !c.Hint {
 			bad = append(bad, c.Name+": "+c.Error)
 		}
 	}
@@ -90,8 +101,9 @@ func (h *Health) Report(ctx context.Context) Report {
 		names = append(names, name)
 	}
 	slices.Sort(names)
+	hints := make([]bool, 0, len(h.checks))
 	for _, name := range names {
-		checks = append(checks, h.checks[name])
+		checks, hints = append(checks, h.checks[name]), append(hints, h.hints[name])
 	}
 	h.mu.Unlock()
 
@@ -100,10 +112,13 @@ func (h *Health) Report(ctx context.Context) Report {
 	r.Checks = make([]CheckResult, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
-		wg.Go(func() { r.Checks[i] = run(ctx, name, checks[i]) })
+		wg.Go(func() {
+			r.Checks[i] = run(ctx, name, checks[i])
+			r.Checks[i].Hint = hints[i]
+		})
 	}
 	wg.Wait()
-	r.Ready = r.Reason == "" && !slices.ContainsFunc(r.Checks, func(c CheckResult) bool { return !c.OK })
+	r.Ready = r.Reason == "" && !slices.ContainsFunc(r.Checks, func(c CheckResult) bool { return !c.OK && !c.Hint })
 	return r
 }
 

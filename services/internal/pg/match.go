@@ -124,6 +124,7 @@ func (m *Matching) Done(ctx context.Context, lease Lease, done []Pushed, announc
 		const query = `
 			UPDATE subscription s SET
 				pushed_revision = greatest(s.pushed_revision, x.revision),
+				push_time = CASE WHEN x.revision > s.pushed_revision THEN clock_timestamp() ELSE s.push_time END,
 				complete_time = CASE WHEN x.revision >= s.pushed_revision AND x.revision > 0 THEN x.ended + s.tail ELSE s.complete_time END,
 				announce = s.announce AND NOT $4
 			FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) AS x (id, revision, ended)

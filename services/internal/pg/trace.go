@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/track"
@@ -203,4 +204,43 @@ func (c *eventColumns) queue(b *pgx.Batch) {
 		ON CONFLICT (carrier_code, waybill_number, event_id) DO UPDATE SET revision = excluded.revision, body = excluded.body
 		WHERE e.revision < excluded.revision`
 	b.Queue(query, c.carriers, c.numbers, c.ids, c.revisions, c.bodies)
+}
+
+// History is [Traces] for whoever continues a waybill's chain: of a waybill of
+// which a live subscription was told a later revision than is projected, it gives
+// that revision, so that no revision is used twice. It happens only when TRACE
+// lost what wasn't projected yet.
+func History(ctx context.Context, pool *pgxpool.Pool, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
+	found, err := Traces(ctx, pool, waybills)
+	if err != nil {
+		return nil, err
+	}
+	carriers, numbers := columns(waybills)
+	// Relies on subscription_live_once.
+	const query = `
+		SELECT s.carrier_code, s.waybill_number, max(s.pushed_revision)
+		FROM unnest($1::text[], $2::text[]) AS k (carrier_code, waybill_number)
+		JOIN subscription s USING (carrier_code, waybill_number)
+		WHERE s.state IN (1, 2) AND s.pushed_revision > 0
+		GROUP BY 1, 2`
+	rows, err := pool.Query(ctx, query, carriers, numbers)
+	if err != nil {
+		return nil, fmt.Errorf("read what was pushed of %d waybills: %w", len(waybills), err)
+	}
+	var w track.Waybill
+	var pushed int64
+	_, err = pgx.ForEachRow(rows, []any{&w.Carrier, &w.Number, &pushed}, func() error {
+		u := found[w]
+		if u == nil {
+			now := timestamppb.Now()
+			u = &trackingv1.TraceUpdate{Waybill: &trackingv1.Waybill{CarrierCode: string(w.Carrier), WaybillNumber: string(w.Number), CreateTime: now, UpdateTime: now}}
+			found[w] = u
+		}
+		u.Waybill.Revision = max(u.GetWaybill().GetRevision(), uint64(pushed))
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what was pushed of %d waybills: %w", len(waybills), err)
+	}
+	return found, nil
 }

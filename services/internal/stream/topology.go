@@ -1,9 +1,6 @@
 package stream
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -66,6 +63,7 @@ func (c Config) streams() []jetstream.StreamConfig {
 	raw.Description = "Raw traces as sources sent them"
 	raw.MaxAge = orDefault(c.RawMaxAge, 72*time.Hour)
 	raw.MaxBytes = orDefault(c.RawMaxBytes, 16*gib)
+	raw.DenyDelete, raw.DenyPurge = true, true // the only copy of what isn't normalized yet
 
 	trace := base
 	trace.Name, trace.Subjects = Trace, []string{subject.AllTrace}
@@ -73,12 +71,14 @@ func (c Config) streams() []jetstream.StreamConfig {
 	trace.MaxMsgsPerSubject = 1 // compaction: the newest covers the older
 	trace.MaxAge = orDefault(c.TraceMaxAge, 60*24*time.Hour)
 	trace.MaxBytes = orDefault(c.TraceMaxBytes, 32*gib)
+	trace.DenyDelete, trace.DenyPurge = true, true // the state of every waybill
 
 	push := base
 	push.Name, push.Subjects = Push, []string{subject.AllPush}
 	push.Description = "Pushes on their way to endpoints; trimmed to what is acknowledged"
 	// No MaxAge: an old push is still owed.
 	push.MaxBytes = orDefault(c.PushMaxBytes, 16*gib)
+	push.DenyDelete = true // it is trimmed by purging
 
 	rejected := base
 	rejected.Name, rejected.Subjects = Rejected, []string{subject.AllRejected}
@@ -88,64 +88,4 @@ func (c Config) streams() []jetstream.StreamConfig {
 	rejected.Discard = jetstream.DiscardOld // for people to look at; must never stop the others
 
 	return []jetstream.StreamConfig{raw, trace, push, rejected}
-}
-
-// Ensure makes the streams that are missing and checks those that exist. It
-// refuses a stream that is weaker than it must be: other storage, other discard
-// policy, fewer replicas, no atomic publishing; limits may differ.
-func Ensure(ctx context.Context, js jetstream.JetStream, cfg Config) error {
-	for _, want := range cfg.streams() {
-		s, err := js.Stream(ctx, want.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			if _, err := js.CreateStream(ctx, want); err != nil {
-				return fmt.Errorf("create stream %s: %w", want.Name, err)
-			}
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("look up stream %s: %w", want.Name, err)
-		}
-		if err := verify(s.CachedInfo().Config, want); err != nil {
-			return fmt.Errorf("stream %s: %w; change it with the nats command line and start again", want.Name, err)
-		}
-	}
-	return nil
-}
-
-// Verify is [Ensure] without the making: a stream that is missing is an error.
-func Verify(ctx context.Context, js jetstream.JetStream, cfg Config) error {
-	for _, want := range cfg.streams() {
-		s, err := js.Stream(ctx, want.Name)
-		if err != nil {
-			return fmt.Errorf("look up stream %s: %w", want.Name, err)
-		}
-		if err := verify(s.CachedInfo().Config, want); err != nil {
-			return fmt.Errorf("stream %s: %w", want.Name, err)
-		}
-	}
-	return nil
-}
-
-func verify(have, want jetstream.StreamConfig) error {
-	switch {
-	case have.Storage != want.Storage:
-		return fmt.Errorf("storage is %s and must be %s", have.Storage, want.Storage)
-	case have.Retention != want.Retention:
-		return fmt.Errorf("retention is %s and must be %s", have.Retention, want.Retention)
-	case have.Discard != want.Discard:
-		return fmt.Errorf("discard policy is %s and must be %s", have.Discard, want.Discard)
-	case have.MaxMsgsPerSubject != want.MaxMsgsPerSubject:
-		return fmt.Errorf("max messages per subject is %d and must be %d", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
-	case have.Replicas < want.Replicas:
-		return fmt.Errorf("it has %d replicas and needs %d", have.Replicas, want.Replicas)
-	case !have.AllowAtomicPublish:
-		return errors.New("atomic publishing is off")
-	case !have.AllowDirect:
-		return errors.New("direct get is off")
-	case have.PersistMode != want.PersistMode:
-		return errors.New("it persists asynchronously")
-	case want.MaxAge == 0 && have.MaxAge != 0:
-		return fmt.Errorf("it drops messages after %s and must not", have.MaxAge)
-	}
-	return nil
 }

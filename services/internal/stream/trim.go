@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -49,4 +50,15 @@ func TrimAcknowledged(ctx context.Context, js jetstream.JetStream, stream string
 		}
 	}
 	return Trim(ctx, js, stream, floor)
+}
+
+// Oldest is when the oldest message of a stream was stored; false when there is
+// none.
+func Oldest(ctx context.Context, js jetstream.JetStream, stream string) (time.Time, bool, error) {
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("oldest message of %s: %w", stream, err)
+	}
+	state := s.CachedInfo().State
+	return state.FirstTime, state.Msgs > 0, nil
 }

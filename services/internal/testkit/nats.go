@@ -62,16 +62,25 @@ func Connect(t testing.TB, n *embedded.NATS) *nats.Conn {
 // JetStream is [NATS] with Posthaste's streams made.
 func JetStream(t testing.TB) jetstream.JetStream {
 	t.Helper()
-	n := NATSServer(t)
-	js, err := jetstream.New(Connect(t, n))
+	js, err := jetstream.New(NATS(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A stream's limit is reserved from the disk's free space, whatever it holds.
-	share := min(n.MaxStore()/4, 1<<30)
-	cfg := stream.Config{RawMaxBytes: share, TraceMaxBytes: share, PushMaxBytes: share, RejectedMaxBytes: share}
-	if err := stream.Ensure(t.Context(), js, cfg); err != nil {
+	Streams(t, js)
+	return js
+}
+
+// StreamConfig is for several servers on one disk: a stream's limit is reserved
+// from its free space, whatever it holds.
+func StreamConfig() stream.Config {
+	const share = 256 << 20
+	return stream.Config{RawMaxBytes: share, TraceMaxBytes: share, PushMaxBytes: share, RejectedMaxBytes: share}
+}
+
+// Streams makes those of Posthaste's streams that are missing.
+func Streams(t testing.TB, js jetstream.JetStream) {
+	t.Helper()
+	if _, err := stream.Ensure(t.Context(), js, StreamConfig(), nil, false); err != nil {
 		t.Fatal(err)
 	}
-	return js
 }
