@@ -161,38 +161,51 @@ func (r *isolation) measure(ctx context.Context, name string) (Stats, error) {
 // hang has an endpoint that hangs until its time-out, and waybills without end
 // that are owed to it.
 func (r *isolation) hang(ctx context.Context, res *IsolationResult, measure func() error) error {
-	f := &fleet{tenant: "hanging", prefix: "SFG", waybills: r.cfg.Owed}
+	const share = 5
+	few := &fleet{tenant: "hanging", prefix: "SFE", waybills: max(r.cfg.Owed/share, 1)}
+	many := &fleet{tenant: "hanging", prefix: "SFG", waybills: r.cfg.Owed}
 	// The waybills are there before: what they take isn't what owing them takes.
-	var unlimited atomic.Int64
-	unlimited.Store(1 << 60)
-	if _, _, err := f.stream(ctx, r.prog.conn, 2, int64(f.waybills), 1, &unlimited); err != nil {
-		return err
+	// Those of the few make buffers and caches grow to what they are at work, which
+	// doesn't grow with what is owed.
+	for _, f := range []*fleet{few, many} {
+		if err := f.all(ctx, r.prog); err != nil {
+			return err
+		}
 	}
-	if err := r.settled(ctx, 0); err != nil {
-		return err
+	var names []string
+	owed := 0
+	var taken [2]int64
+	for i, f := range []*fleet{few, many} {
+		if err := r.settled(ctx, owed*9/10); err != nil {
+			return err
+		}
+		made, err := f.subscribe(ctx, r.prog.conn, r.rcv.url("hang"), 1)
+		if err != nil {
+			return err
+		}
+		names, owed = append(names, made...), owed+f.waybills
+		if err := r.settled(ctx, owed*9/10); err != nil {
+			return err
+		}
+		if taken[i], err = r.memory(ctx); err != nil {
+			return err
+		}
 	}
-	before, err := r.memory(ctx)
-	if err != nil {
-		return err
-	}
-	names, err := f.subscribe(ctx, r.prog.conn, r.rcv.url("hang"), 1)
-	if err != nil {
-		return err
-	}
-	if err := r.settled(ctx, f.waybills*9/10); err != nil {
-		return err
-	}
-	after, err := r.memory(ctx)
-	if err != nil {
-		return err
-	}
-	added := after - before
-	res.Added = float64(added) / (1 << 20) * 1e6 / float64(f.waybills)
-	r.say("%d waybills owed to an endpoint that hangs: %+.1f MiB of memory, %+.0f MiB for a million", f.waybills, float64(added)/(1<<20), res.Added)
+	added := taken[1] - taken[0]
+	res.Added = float64(added) / (1 << 20) * 1e6 / float64(many.waybills)
+	r.say("%d waybills more owed to an endpoint that hangs: %+.1f MiB of memory, %+.0f MiB for a million", many.waybills, float64(added)/(1<<20), res.Added)
 	if err := measure(); err != nil {
 		return err
 	}
 	return r.pause(ctx, names)
+}
+
+// all reports an event of each waybill.
+func (f *fleet) all(ctx context.Context, prog *program) error {
+	var unlimited atomic.Int64
+	unlimited.Store(1 << 60)
+	_, _, err := f.stream(ctx, prog.conn, 2, int64(f.waybills), 1, &unlimited)
+	return err
 }
 
 // dead has endpoints that all die at once and whose waybills go on changing.
@@ -327,9 +340,13 @@ var metricLine = regexp.MustCompile(`(?m)^([a-z_]+)(?:\{.*\})? ([0-9.e+-]+)$`)
 // memory is what the program itself holds after a garbage collection, and its
 // PostgreSQL beside the shared buffers, which are a fixed setting.
 func (r *isolation) memory(ctx context.Context) (int64, error) {
-	text, err := r.get(ctx, "/debug/pprof/heap?gc=1&debug=1")
-	if err != nil {
-		return 0, err
+	// A pool keeps what it has for two collections more.
+	var text string
+	var err error
+	for range 3 {
+		if text, err = r.get(ctx, "/debug/pprof/heap?gc=1&debug=1"); err != nil {
+			return 0, err
+		}
 	}
 	var heap int64
 	for _, m := range heapLine.FindAllStringSubmatch(text, -1) {
