@@ -125,18 +125,16 @@ func (s *shard) tell(ctx context.Context) {
 			s.cfg.Log.WarnContext(ctx, "operational events can't be told; it is tried again", obs.KeyError, err)
 			wait = tellPause
 		}
-		var later <-chan time.Time
-		if wait > 0 {
-			t := time.NewTimer(wait)
-			defer t.Stop() //nolint:revive // few, and they end
-			later = t.C
+		if wait == 0 {
+			wait = time.Hour // nothing to wait for
 		}
+		later := time.NewTimer(wait)
 		select {
 		case <-s.told:
-		case <-later:
+		case <-later.C:
 		case <-ctx.Done():
-			return
 		}
+		later.Stop()
 	}
 }
 

@@ -64,18 +64,17 @@ func observe(meter metric.Meter, s *Service) error {
 	errs = append(errs, err)
 	var known owedCache
 	_, err = meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
-		shards := s.enlisted()
+		// Whoever looks while PostgreSQL is away sees what there is without it.
+		ctx, cancel := context.WithTimeout(ctx, observeTime)
+		defer cancel()
 		var all figures
-		for _, sh := range shards {
-			f, ok := sh.figures(ctx)
-			if !ok {
-				continue // it is ending
+		counted := true
+		for _, sh := range s.enlisted() {
+			if f, ok := sh.figures(ctx); ok {
+				all.add(&f)
 			}
-			all.add(&f)
 			owed, err := known.of(ctx, sh)
-			if err != nil {
-				return err
-			}
+			counted = counted && err == nil
 			all.rows.Waiting, all.rows.Parked = all.rows.Waiting+owed.Waiting, all.rows.Parked+owed.Parked
 			all.older(owed.Oldest)
 		}
@@ -89,8 +88,10 @@ func observe(meter metric.Meter, s *Service) error {
 		o.ObserveInt64(breakers, all.halfOpen, state("half_open"))
 		o.ObserveInt64(inFlight, all.inFlight)
 		o.ObserveInt64(waiting, all.waiting)
-		o.ObserveInt64(rows, all.rows.Waiting, state("waiting"))
-		o.ObserveInt64(rows, all.rows.Parked, state("parked"))
+		if counted {
+			o.ObserveInt64(rows, all.rows.Waiting, state("waiting"))
+			o.ObserveInt64(rows, all.rows.Parked, state("parked"))
+		}
 		age := 0.0
 		if !all.oldest.IsZero() {
 			age = max(s.cfg.Now().Sub(all.oldest).Seconds(), 0)
@@ -100,6 +101,9 @@ func observe(meter metric.Meter, s *Service) error {
 	}, lanes, breakers, inFlight, waiting, rows, oldest)
 	return errors.Join(append(errs, err)...)
 }
+
+// observeTime is how long the gauges may take.
+const observeTime = 2 * time.Second
 
 // figures are of one shard, or of several.
 type figures struct {
@@ -124,7 +128,13 @@ func (f *figures) older(t time.Time) {
 // figures asks the shard's goroutine.
 func (s *shard) figures(ctx context.Context) (f figures, ok bool) {
 	answer := make(chan figures, 1)
-	s.send(func() { answer <- s.count() })
+	select {
+	case s.events <- func() { answer <- s.count() }:
+	case <-s.owned.Done():
+		return f, false
+	case <-ctx.Done():
+		return f, false
+	}
 	select {
 	case f = <-answer:
 		return f, true
