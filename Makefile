@@ -56,6 +56,10 @@ cover: go postgres ## tests with coverage, in .cache/cover.out
 bench: build postgres ## throughput beside the bare limit of this machine; about 2 min, nothing else running
 	@.bin/bench pipeline $(ARGS)
 
+.PHONY: bench-isolation
+bench-isolation: build postgres ## what endpoints that hang, die and flood cost a healthy one; about 4 min, nothing else running
+	@.bin/bench isolation $(ARGS)
+
 .PHONY: lint
 lint: go .bin/golangci-lint .bin/buf ## linters, dependency rules, formats; about 1 min
 	golangci-lint run $(MODULES)

@@ -64,8 +64,13 @@ type Endpoint struct {
 	Retry       *RetryPolicy
 	State       EndpointState
 	DisplayName string
-	CreateTime  time.Time
-	UpdateTime  time.Time
+	// FailureThreshold is how many failures in a row open the breaker and raise the
+	// alarm.
+	FailureThreshold int
+	// Operations says that the tenant's operational events are posted here.
+	Operations bool
+	CreateTime time.Time
+	UpdateTime time.Time
 }
 
 // ID is the last part of the name: "ep_…".
@@ -81,6 +86,26 @@ type RetryPolicy struct {
 	Horizon time.Duration
 	// MaxAttempts of 0 means no limit but the horizon.
 	MaxAttempts int
+	// Preset is a policy by name, instead of the others; empty for none.
+	Preset RetryPreset
+}
+
+// RetryPreset is a policy by name.
+type RetryPreset string
+
+// The presets. Others may be added.
+const (
+	// RetryStandard is the default policy.
+	RetryStandard RetryPreset = "standard"
+	// RetryThreeTimes and RetryFiveTimes repeat so often, 30 minutes apart.
+	RetryThreeTimes RetryPreset = "three_times"
+	RetryFiveTimes  RetryPreset = "five_times"
+)
+
+var retryPresets = map[subscriptionv1.RetryPreset]RetryPreset{
+	subscriptionv1.RetryPreset_RETRY_PRESET_STANDARD:    RetryStandard,
+	subscriptionv1.RetryPreset_RETRY_PRESET_THREE_TIMES: RetryThreeTimes,
+	subscriptionv1.RetryPreset_RETRY_PRESET_FIVE_TIMES:  RetryFiveTimes,
 }
 
 // NewEndpoint is what [Client.CreateEndpoint] makes. Only URL is required.
@@ -98,6 +123,11 @@ type NewEndpoint struct {
 	Retry *RetryPolicy
 	// DisplayName is for people, at most 200 characters.
 	DisplayName string
+	// FailureThreshold is how many failures in a row open the breaker, 1 to 100; 0
+	// means 3.
+	FailureThreshold int
+	// Operations has the tenant's operational events posted here.
+	Operations bool
 	// RequestID makes a repeat of the call return the first answer, also by
 	// another process; at most 64 characters. Empty lets the client make one, for
 	// its own retries.
@@ -114,8 +144,10 @@ type EndpointUpdate struct {
 	// Retry of &RetryPolicy{} sets the default.
 	Retry *RetryPolicy
 	// State can be [EndpointEnabled] or [EndpointPaused].
-	State       *EndpointState
-	DisplayName *string
+	State            *EndpointState
+	DisplayName      *string
+	FailureThreshold *int
+	Operations       *bool
 }
 
 // CreateEndpoint makes an endpoint. The answer is the only one that shows the
@@ -126,6 +158,7 @@ func (c *Client) CreateEndpoint(ctx context.Context, n NewEndpoint) (Endpoint, e
 		Endpoint: &subscriptionv1.Endpoint{
 			Url: n.URL, Secret: string(n.Secret), IncludeTrace: n.IncludeTrace, MaxInFlight: toInt32(n.MaxInFlight),
 			Timeout: toDuration(n.Timeout), RetryPolicy: toRetryPolicy(n.Retry), DisplayName: n.DisplayName,
+			FailureThreshold: toInt32(n.FailureThreshold), Operations: n.Operations,
 		},
 		RequestId: requestID(n.RequestID),
 	})
@@ -175,7 +208,7 @@ func (c *Client) UpdateEndpoint(ctx context.Context, name string, u EndpointUpda
 		set("timeout")
 	}
 	if u.Retry != nil {
-		if len(u.Retry.Delays) > 0 || u.Retry.Horizon != 0 || u.Retry.MaxAttempts != 0 {
+		if len(u.Retry.Delays) > 0 || u.Retry.Horizon != 0 || u.Retry.MaxAttempts != 0 || u.Retry.Preset != "" {
 			e.RetryPolicy = toRetryPolicy(u.Retry)
 		}
 		set("retry_policy")
@@ -187,6 +220,14 @@ func (c *Client) UpdateEndpoint(ctx context.Context, name string, u EndpointUpda
 	if u.DisplayName != nil {
 		e.DisplayName = *u.DisplayName
 		set("display_name")
+	}
+	if u.FailureThreshold != nil {
+		e.FailureThreshold = toInt32(*u.FailureThreshold)
+		set("failure_threshold")
+	}
+	if u.Operations != nil {
+		e.Operations = *u.Operations
+		set("operations")
 	}
 	if len(mask.GetPaths()) == 0 {
 		return c.GetEndpoint(ctx, name) // an empty mask would mean what is set: nothing
@@ -207,7 +248,7 @@ func toRetryPolicy(r *RetryPolicy) *subscriptionv1.RetryPolicy {
 	if r == nil {
 		return nil
 	}
-	m := &subscriptionv1.RetryPolicy{Horizon: toDuration(r.Horizon), MaxAttempts: toInt32(r.MaxAttempts)}
+	m := &subscriptionv1.RetryPolicy{Horizon: toDuration(r.Horizon), MaxAttempts: toInt32(r.MaxAttempts), Preset: toState(retryPresets, r.Preset)}
 	for _, d := range r.Delays {
 		m.Delays = append(m.Delays, durationpb.New(d))
 	}
@@ -218,10 +259,10 @@ func fromEndpoint(m *subscriptionv1.Endpoint) Endpoint {
 	e := Endpoint{
 		Name: m.GetName(), URL: m.GetUrl(), Secret: Secret(m.GetSecret()), IncludeTrace: m.GetIncludeTrace(),
 		MaxInFlight: int(m.GetMaxInFlight()), Timeout: m.GetTimeout().AsDuration(), State: endpointStates[m.GetState()],
-		DisplayName: m.GetDisplayName(), CreateTime: fromTimestamp(m.GetCreateTime()), UpdateTime: fromTimestamp(m.GetUpdateTime()),
+		DisplayName: m.GetDisplayName(), FailureThreshold: int(m.GetFailureThreshold()), Operations: m.GetOperations(), CreateTime: fromTimestamp(m.GetCreateTime()), UpdateTime: fromTimestamp(m.GetUpdateTime()),
 	}
 	if r := m.GetRetryPolicy(); r != nil {
-		e.Retry = &RetryPolicy{Horizon: r.GetHorizon().AsDuration(), MaxAttempts: int(r.GetMaxAttempts())}
+		e.Retry = &RetryPolicy{Horizon: r.GetHorizon().AsDuration(), MaxAttempts: int(r.GetMaxAttempts()), Preset: retryPresets[r.GetPreset()]}
 		for _, d := range r.GetDelays() {
 			e.Retry.Delays = append(e.Retry.Delays, d.AsDuration())
 		}

@@ -5,6 +5,7 @@
 //	posthaste.v1.trace.<slot>.<carrier>.<waybill>
 //	posthaste.v1.push.<slot>.<endpoint>
 //	posthaste.v1.rejected.<source>
+//	posthaste.v1.ops.<tenant>.<kind>
 //
 // A slot is two decimal digits, 00 to 63: the hash of the waybill (raw, trace)
 // or of the endpoint (push). It never changes, so that streams and consumers
@@ -68,12 +69,20 @@ func Push(endpoint string) string {
 // Rejected is where reports of a source that could not be used go.
 func Rejected(source string) string { return Prefix + ".rejected." + Escape(source) }
 
-// AllRaw, AllTrace, AllPush and AllRejected match every subject of a kind.
+// Ops is where operational events of a tenant go. The kind is that of the event
+// in small letters, such as "breaker_opened".
+func Ops(tenant, kind string) string { return Prefix + ".ops." + Escape(tenant) + "." + Escape(kind) }
+
+// TenantOps matches all operational events of a tenant.
+func TenantOps(tenant string) string { return Prefix + ".ops." + Escape(tenant) + ".>" }
+
+// AllRaw, AllTrace, AllPush, AllRejected and AllOps match every subject of a kind.
 const (
 	AllRaw      = Prefix + ".raw.>"
 	AllTrace    = Prefix + ".trace.>"
 	AllPush     = Prefix + ".push.>"
 	AllRejected = Prefix + ".rejected.>"
+	AllOps      = Prefix + ".ops.>"
 )
 
 // CarrierTraces matches the trace updates of one carrier.

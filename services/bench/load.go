@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -17,10 +18,9 @@ import (
 	"github.com/posthaste/posthaste/services/internal/pause"
 )
 
-const parent = "tenants/bench"
-
 // fleet is a set of waybills, each with one subscription.
 type fleet struct {
+	tenant   string // "bench" if empty
 	prefix   string
 	waybills int
 	sent     atomic.Int64 // events so far; event n is of waybill n mod waybills
@@ -28,23 +28,25 @@ type fleet struct {
 
 func (f *fleet) number(n int64) string { return fmt.Sprintf("%s%08d", f.prefix, n%int64(f.waybills)) }
 
+func (f *fleet) parent() string { return "tenants/" + cmp.Or(f.tenant, "bench") }
+
 // subscribe makes the endpoints and one subscription for each waybill.
-func (f *fleet) subscribe(ctx context.Context, conn *grpc.ClientConn, url string, endpoints int) error {
+func (f *fleet) subscribe(ctx context.Context, conn *grpc.ClientConn, url string, endpoints int) (names []string, err error) {
 	eps := subscriptionv1.NewEndpointServiceClient(conn)
-	names := make([]string, endpoints)
+	names = make([]string, endpoints)
 	for i := range names {
 		resp, err := eps.CreateEndpoint(ctx, &subscriptionv1.CreateEndpointRequest{
-			Parent:   parent,
+			Parent:   f.parent(),
 			Endpoint: &subscriptionv1.Endpoint{Url: url, MaxInFlight: int32(max(8, 64/endpoints))},
 		})
 		if err != nil {
-			return fmt.Errorf("create an endpoint: %w", err)
+			return nil, fmt.Errorf("create an endpoint: %w", err)
 		}
 		names[i] = resp.GetEndpoint().GetName()
 	}
 	subs := subscriptionv1.NewSubscriptionServiceClient(conn)
 	for from := 0; from < f.waybills; from += 1000 {
-		req := &subscriptionv1.BatchCreateSubscriptionsRequest{Parent: parent}
+		req := &subscriptionv1.BatchCreateSubscriptionsRequest{Parent: f.parent()}
 		for n := from; n < min(from+1000, f.waybills); n++ {
 			req.Requests = append(req.Requests, &subscriptionv1.CreateSubscriptionRequest{
 				Subscription: &subscriptionv1.Subscription{
@@ -57,15 +59,15 @@ func (f *fleet) subscribe(ctx context.Context, conn *grpc.ClientConn, url string
 		}
 		resp, err := subs.BatchCreateSubscriptions(ctx, req)
 		if err != nil {
-			return fmt.Errorf("subscribe %d waybills: %w", len(req.GetRequests()), err)
+			return nil, fmt.Errorf("subscribe %d waybills: %w", len(req.GetRequests()), err)
 		}
 		for _, r := range resp.GetResults() {
 			if e := r.GetError(); e != nil {
-				return fmt.Errorf("subscribe: %s: %s", e.GetReason(), e.GetMessage())
+				return nil, fmt.Errorf("subscribe: %s: %s", e.GetReason(), e.GetMessage())
 			}
 		}
 	}
-	return nil
+	return names, nil
 }
 
 var filler = strings.Repeat("快件已从分拨中心发出，正在运往下一站，请耐心等待。", 5)

@@ -60,7 +60,7 @@ func Pipeline(ctx context.Context, cfg PipelineConfig, out io.Writer) (PipelineR
 		return res, err
 	}
 	defer stopReceiver()
-	prog, err := startProgram(ctx, cfg)
+	prog, err := startProgram(ctx, cfg.Program, cfg.Data, cfg.Log)
 	if err != nil {
 		return res, err
 	}
@@ -68,7 +68,7 @@ func Pipeline(ctx context.Context, cfg PipelineConfig, out io.Writer) (PipelineR
 
 	a, b := &fleet{prefix: "SFA", waybills: cfg.Waybills}, &fleet{prefix: "SFB", waybills: cfg.Waybills}
 	for _, f := range []*fleet{a, b} {
-		if err := f.subscribe(ctx, prog.conn, rcv.url(), cfg.Endpoints); err != nil {
+		if _, err := f.subscribe(ctx, prog.conn, rcv.url("push"), cfg.Endpoints); err != nil {
 			return res, err
 		}
 	}
@@ -252,7 +252,7 @@ func runBare(ctx context.Context, rcv remote, body []byte, length time.Duration)
 	if err != nil {
 		return 0, err
 	}
-	cmd := exec.CommandContext(ctx, path, "bare", "--url", rcv.url(), "--length", length.String())
+	cmd := exec.CommandContext(ctx, path, "bare", "--url", rcv.url("push"), "--length", length.String())
 	cmd.Stdin = bytes.NewReader(body)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
@@ -269,13 +269,17 @@ func runBare(ctx context.Context, rcv remote, body []byte, length time.Duration)
 // program is the all-in-one under test, a process of its own.
 type program struct {
 	pid  int
+	grpc string // "host:port"
+	ops  string // "http://host:port" of metrics and profiles
 	conn *grpc.ClientConn
 	stop func()
 }
 
-func startProgram(ctx context.Context, cfg PipelineConfig) (*program, error) {
-	data := cfg.Data
-	if data == "" {
+// startProgram starts the all-in-one on a data folder, or on one of its own that
+// is removed at the end. The log may be nil.
+func startProgram(ctx context.Context, binary, data string, log io.Writer) (*program, error) {
+	temporary := data == ""
+	if temporary {
 		dir, err := os.MkdirTemp("", "posthaste-bench-")
 		if err != nil {
 			return nil, err
@@ -286,23 +290,23 @@ func startProgram(ctx context.Context, cfg PipelineConfig) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, cfg.Program, "serve", "--data", data)
+	cmd := exec.CommandContext(ctx, binary, "serve", "--data", data)
 	cmd.Env = append(os.Environ(),
 		"POSTHASTE_HTTP_LISTEN="+ports[0], "POSTHASTE_GRPC_LISTEN="+ports[1],
 		"POSTHASTE_OPS_LISTEN="+ports[2], "POSTHASTE_NATS_LISTEN="+ports[3],
 		"POSTHASTE_EGRESS_POLICY=lab",
 	)
-	cmd.Stdout, cmd.Stderr = cfg.Log, cfg.Log
+	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", cfg.Program, err)
+		return nil, fmt.Errorf("start %s: %w", binary, err)
 	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = cmd.Wait()
 	}()
-	p := &program{pid: cmd.Process.Pid}
+	p := &program{pid: cmd.Process.Pid, ops: "http://" + ports[2]}
 	p.stop = func() {
 		if p.conn != nil {
 			_ = p.conn.Close()
@@ -314,20 +318,25 @@ func startProgram(ctx context.Context, cfg PipelineConfig) (*program, error) {
 			_ = cmd.Process.Kill()
 			<-ended
 		}
-		if cfg.Data == "" {
+		if temporary {
 			_ = os.RemoveAll(data)
 		}
 	}
-	if err := waitReady(ctx, "http://"+ports[2]+"/readyz", ended); err != nil {
+	if err := waitReady(ctx, p.ops+"/readyz", ended); err != nil {
 		p.stop()
-		return nil, fmt.Errorf("start %s: %w", cfg.Program, err)
+		return nil, fmt.Errorf("start %s: %w", binary, err)
 	}
-	p.conn, err = grpc.NewClient(ports[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
+	p.grpc = ports[1]
+	if p.conn, err = p.dial(); err != nil {
 		p.stop()
 		return nil, err
 	}
 	return p, nil
+}
+
+// dial makes a connection beside the usual one.
+func (p *program) dial() (*grpc.ClientConn, error) {
+	return grpc.NewClient(p.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 
 func waitReady(ctx context.Context, url string, ended <-chan struct{}) error {

@@ -27,11 +27,18 @@ type Stats struct {
 	P50 time.Duration `json:"p50"`
 	P99 time.Duration `json:"p99"`
 	Max time.Duration `json:"max"`
+	// Others came to the paths that behave badly, since the start.
+	Others int64 `json:"others"`
 }
 
-// receiver answers 200 to every push. It reads the whole body, as a real one
-// does; it looks into it only while latencies are measured.
+// receiver answers 200 to every push at /push. It reads the whole body, as a
+// real one does; it looks into it only while latencies are measured. At the other
+// paths it behaves badly: /hang doesn't answer before the client has gone, /dying
+// answers 200 until it is told to die and 500 from then on, and /flood answers 200.
+// These are counted apart.
 type receiver struct {
+	dead        atomic.Bool
+	others      atomic.Int64
 	pushes      atomic.Int64
 	first, last atomic.Int64
 	measuring   atomic.Bool
@@ -60,6 +67,30 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	w.WriteHeader(http.StatusOK)
 }
+
+// other takes a push that isn't measured, and says whether it came whole.
+func (r *receiver) other(w http.ResponseWriter, req *http.Request) bool {
+	if _, err := io.Copy(io.Discard, req.Body); err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return false
+	}
+	r.others.Add(1)
+	return true
+}
+
+func (r *receiver) hang(w http.ResponseWriter, req *http.Request) {
+	if r.other(w, req) {
+		<-req.Context().Done()
+	}
+}
+
+func (r *receiver) dying(w http.ResponseWriter, req *http.Request) {
+	if r.other(w, req) && r.dead.Load() {
+		w.WriteHeader(http.StatusInternalServerError)
+	}
+}
+
+func (r *receiver) flood(w http.ResponseWriter, req *http.Request) { r.other(w, req) }
 
 // newestReceiveTime finds the last "receive_time" of a push's events without
 // decoding the body.
@@ -94,7 +125,7 @@ func (r *receiver) reset(w http.ResponseWriter, req *http.Request) {
 }
 
 func (r *receiver) stats(w http.ResponseWriter, _ *http.Request) {
-	s := Stats{Pushes: r.pushes.Load(), First: time.Unix(0, r.first.Load()), Last: time.Unix(0, r.last.Load())}
+	s := Stats{Pushes: r.pushes.Load(), First: time.Unix(0, r.first.Load()), Last: time.Unix(0, r.last.Load()), Others: r.others.Load()}
 	r.mu.Lock()
 	l := slices.Clone(r.latencies)
 	r.mu.Unlock()
@@ -111,6 +142,10 @@ func RunReceiver(ctx context.Context, out io.Writer) error {
 	r := &receiver{}
 	mux := http.NewServeMux()
 	mux.Handle("POST /push", r)
+	mux.HandleFunc("POST /hang", r.hang)
+	mux.HandleFunc("POST /dying", r.dying)
+	mux.HandleFunc("POST /flood", r.flood)
+	mux.HandleFunc("POST /die", func(http.ResponseWriter, *http.Request) { r.dead.Store(true) })
 	mux.HandleFunc("POST /reset", r.reset)
 	mux.HandleFunc("GET /stats", r.stats)
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
@@ -134,18 +169,25 @@ func RunReceiver(ctx context.Context, out io.Writer) error {
 // remote is a receiver in another process.
 type remote struct{ base string }
 
-func (r remote) url() string { return r.base + "/push" }
+func (r remote) url(path string) string { return r.base + "/" + path }
 
-func (r remote) reset(ctx context.Context, latencies bool) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("%s/reset?latencies=%t", r.base, latencies), http.NoBody)
+// die makes what comes to /dying fail from now on.
+func (r remote) die(ctx context.Context) error { return r.post(ctx, "die") }
+
+func (r remote) post(ctx context.Context, path string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url(path), http.NoBody)
 	if err != nil {
 		return err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("reset the receiver: %w", err)
+		return fmt.Errorf("tell the receiver to %s: %w", path, err)
 	}
 	return resp.Body.Close()
+}
+
+func (r remote) reset(ctx context.Context, latencies bool) error {
+	return r.post(ctx, fmt.Sprintf("reset?latencies=%t", latencies))
 }
 
 func (r remote) stats(ctx context.Context) (Stats, error) {

@@ -13,6 +13,8 @@ import (
 type usage struct {
 	cpu time.Duration
 	rss int64 // proportional bytes, so that shared memory counts once
+	// own is the part of rss that is neither shared nor backed by files.
+	own int64
 }
 
 // clockTick is the unit of /proc/<pid>/stat: USER_HZ, 100 on every Linux.
@@ -53,7 +55,8 @@ func usageOf(pid int) (usage, error) {
 			ticks, _ := strconv.ParseInt(stats[p][i], 10, 64)
 			u.cpu += time.Duration(ticks) * clockTick
 		}
-		u.rss += proportional(p)
+		u.rss += proportional(p, "Pss:")
+		u.own += proportional(p, "Pss_Anon:")
 		for _, c := range children[p] {
 			add(c)
 		}
@@ -62,13 +65,13 @@ func usageOf(pid int) (usage, error) {
 	return u, nil
 }
 
-func proportional(pid int) int64 {
+func proportional(pid int, field string) int64 {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+		if rest, ok := strings.CutPrefix(line, field); ok {
 			kb, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
 			return kb << 10
 		}

@@ -6,7 +6,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 
-	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/callback"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
@@ -25,6 +24,7 @@ const classNotAcknowledged = "not_acknowledged"
 func (s *shard) begin(l *lane, it *item) {
 	l.inFlight++
 	s.inFlight++
+	l.queue(it.sub).current = it
 	began := s.cfg.Now()
 	format := l.settings.format
 	out := format.Attempt(it.body, l.settings.url, l.settings.account)
@@ -53,7 +53,7 @@ func (s *shard) ended(l *lane, it *item, began time.Time, res callback.Result, v
 	l.inFlight--
 	s.inFlight--
 	q := l.queue(it.sub)
-	q.inFlight = false
+	q.inFlight, q.current = false, nil
 	if it.first.IsZero() {
 		it.first = began
 	}
@@ -67,7 +67,7 @@ func (s *shard) ended(l *lane, it *item, began time.Time, res callback.Result, v
 	switch verdict {
 	case push.Acknowledged:
 		a.Outcome = pg.AttemptAcknowledged
-		s.acknowledged(l, it)
+		s.acknowledged(l, it, began)
 	case push.Gone:
 		a.Outcome = pg.AttemptParked
 		s.gone(l, it, &a)
@@ -86,9 +86,13 @@ func (s *shard) ended(l *lane, it *item, began time.Time, res callback.Result, v
 	}
 	l.release(it.sub)
 	s.pump(l)
+	if l.again && !l.busy() && !l.reading {
+		l.again = false
+		s.dueAt(l, s.cfg.Now())
+	}
 }
 
-func (s *shard) acknowledged(l *lane, it *item) {
+func (s *shard) acknowledged(l *lane, it *item, began time.Time) {
 	now := s.cfg.Now()
 	s.pending.acknowledge(it.sub, it.revision)
 	s.meters.latency.Record(s.owned, now.Sub(it.receive).Seconds())
@@ -104,15 +108,20 @@ func (s *shard) acknowledged(l *lane, it *item) {
 			l.covered[it.sub] = it.revision
 		}
 	}
-	recovered := l.failures >= breaker || now.Before(l.blockedUntil)
-	l.failures, l.blockedUntil = 0, time.Time{}
+	b := &l.breaker
+	opened, probes, waited := b.opened, b.probes, now.Before(b.until)
+	if b.succeed(began, now) {
+		s.closed(l, opened, probes)
+	}
+	if b.open() {
+		return
+	}
 	if l.limit < l.settings.max {
 		l.limit = min(2*l.limit, l.settings.max)
 	}
-	if recovered {
+	if waited || !opened.IsZero() {
 		s.pending.outcomes.Hasten(l.id, now)
 		s.change(l, it.sub, now)
-		s.cfg.Log.InfoContext(s.owned, "an endpoint has come back", obs.KeyEndpointID, l.id, obs.KeyTenant, it.tenant)
 	}
 }
 
@@ -147,28 +156,55 @@ func (s *shard) again(l *lane, it *item, a *pg.Attempt, res callback.Result) {
 		a.Outcome, a.Next = pg.AttemptRetry, next
 	}
 	s.retry(l, it, a, reasonSpent)
-	l.failures++
-	if l.failures == breaker {
-		s.cfg.Log.WarnContext(s.owned, "an endpoint fails; what it is owed is held", obs.KeyEndpointID, l.id, obs.KeyTenant, it.tenant, "class", res.Class)
-	}
-	if l.failures >= breaker || res.RetryAfter > 0 {
-		l.blockedUntil, l.limit = next, 1
-		if !more {
-			l.blockedUntil = now.Add(time.Hour)
+	b := &l.breaker
+	opens, probe := b.fail(a.Time, now, l.settings.threshold, res.Class, res.Status)
+	switch {
+	case opens, probe:
+		b.until, l.limit = now.Add(s.probeDelay(l, res.RetryAfter)), 1
+		if opens {
+			s.opened(l)
+		} else {
+			s.health(l)
 		}
-		if l.open {
-			s.hold(l)
+		// Who has been away for as long as a push is tried has been tried for all.
+		if span := l.settings.retry.Span(); probe && now.Sub(b.opened) > span {
+			s.pending.outcomes.ParkSpent(l.place(), now.Add(-span), maxSpent, reasonSpent, now)
+			s.pending.tells = true
+			s.dueAt(l, b.until)
 		}
+	case b.open():
+	case res.RetryAfter > 0:
+		b.until, l.limit = now.Add(res.RetryAfter), 1
+	case push.Slower(res.Status):
+		l.limit = max(l.limit/2, 1)
+		return
+	default:
+		return
 	}
+	if l.open || l.draining {
+		s.hold(l)
+	}
+}
+
+// maxSpent rows are parked at once of an endpoint that is away for good.
+const maxSpent = 5000
+
+// probeDelay is how long an endpoint whose breaker is open is left in peace.
+func (s *shard) probeDelay(l *lane, asked time.Duration) time.Duration {
+	d := l.settings.retry.Delay(l.breaker.probes + 1)
+	d = min(max(d, minProbeDelay), maxProbeDelay)
+	d += time.Duration(push.Jitter * s.cfg.Random() * float64(d))
+	return max(d, asked)
 }
 
 // retry keeps a push in its subscription's row.
 func (s *shard) retry(l *lane, it *item, a *pg.Attempt, reason string) {
-	s.pending.outcomes.Retry(a, int16(subject.EndpointSlot(l.id)), it.receive, it.first, it.body, reason)
+	s.pending.outcomes.Retry(a, l.slot(), it.receive, it.first, it.body, reason)
 	s.change(l, it.sub, a.Next)
-	if l.open {
-		l.owed[it.sub] = true
+	if a.Next.IsZero() {
+		s.pending.tells = true
 	}
+	s.owes(l, it.sub)
 	if it.msg != nil {
 		s.pending.done = append(s.pending.done, it.msg)
 	}
@@ -177,11 +213,14 @@ func (s *shard) retry(l *lane, it *item, a *pg.Attempt, reason string) {
 // gone parks all that an endpoint is owed: it said that it is no more.
 func (s *shard) gone(l *lane, it *item, a *pg.Attempt) {
 	s.retry(l, it, a, reasonGone)
+	if l.settings.state == pg.EndpointDisabled {
+		return // another attempt that was under way said so before
+	}
 	l.settings.state, l.settings.reason = pg.EndpointDisabled, reasonGone
 	s.pending.outcomes.Gone = append(s.pending.outcomes.Gone, l.id)
 	s.pending.gone = append(s.pending.gone, l)
 	l.gone = true
 	s.parkAll(l)
 	s.hold(l)
-	s.cfg.Log.WarnContext(s.owned, "an endpoint is gone; what it is owed is parked", obs.KeyEndpointID, l.id, obs.KeyTenant, it.tenant)
+	s.disabled(l)
 }

@@ -18,6 +18,7 @@ type batch struct {
 	changed  []change           // rows that it changes
 	park     map[*lane]bool     // lanes of which what waits is parked
 	gone     []*lane
+	tells    bool // events, or what events are made of
 }
 
 // change is a change of a subscription's row.
@@ -41,7 +42,9 @@ func (b *batch) acknowledge(sub string, revision track.Revision) {
 // change notes that a row changes, and that it is to be read at a time after
 // that is committed. A read before the commit would not see it.
 func (s *shard) change(l *lane, sub string, due time.Time) {
-	l.queue(sub).uncommitted++
+	q := l.queue(sub)
+	q.uncommitted++
+	q.clear = false
 	l.touch(sub)
 	s.pending.changed = append(s.pending.changed, change{l, sub, due})
 }
@@ -71,16 +74,21 @@ func (s *shard) flush() {
 	b := s.pending
 	s.pending, s.flushed = &batch{}, now
 	for l := range b.park {
-		b.outcomes.ParkAll(l.id, l.settings.reason, now)
+		b.outcomes.ParkAll(l.place(), l.settings.reason, now)
+		b.tells = true
 	}
 	s.committing = true
 	s.running.Go(func() { s.commit(b) })
 }
 
-// commit writes a batch, however long it takes while the lease is ours.
+// commit writes a batch, however long it takes while the lease is ours. What
+// PostgreSQL refuses is set aside, so that nothing behind it waits for ever.
 func (s *shard) commit(b *batch) {
 	for again := false; ; again = true {
 		err := s.cfg.Store.Commit(s.owned, s.lease, &b.outcomes, s.cfg.Now(), again)
+		if again && pg.Refused(err) {
+			err = s.salvage(b)
+		}
 		if err == nil {
 			break
 		}
@@ -88,6 +96,7 @@ func (s *shard) commit(b *batch) {
 			s.send(func() { s.failed = errors.Join(pg.ErrLeaseLost, err) })
 			return
 		}
+		s.meters.commitFailures.Add(s.owned, 1)
 		s.cfg.Log.WarnContext(s.owned, "outcomes can't be committed; they are tried again", "attempts", len(b.outcomes.Attempts), obs.KeyError, err)
 	}
 	for _, m := range b.done {
@@ -98,6 +107,27 @@ func (s *shard) commit(b *batch) {
 		}
 	}
 	s.send(func() { s.committed(b) })
+	if b.tells {
+		select {
+		case s.told <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// salvage commits what PostgreSQL takes of a batch, one by one.
+func (s *shard) salvage(b *batch) error {
+	refusals, err := s.cfg.Store.Salvage(s.owned, s.lease, &b.outcomes, s.cfg.Now(), s.refusedEvent)
+	if err != nil {
+		return err
+	}
+	b.tells = true
+	for _, r := range refusals {
+		s.meters.refused.Add(s.owned, 1)
+		s.cfg.Log.ErrorContext(s.owned, "an outcome is refused by PostgreSQL and set aside in refused_outcome: this is a fault",
+			obs.KeySubscriptionID, r.SubscriptionID, obs.KeyEndpointID, r.EndpointID, "push_id", r.PushID, obs.KeyError, r.Reason)
+	}
+	return nil
 }
 
 func (s *shard) committed(b *batch) {

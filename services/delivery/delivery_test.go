@@ -49,6 +49,7 @@ type bundle struct {
 	pool   *pgxpool.Pool
 	trace  *stream.Publisher
 	push   *stream.Publisher
+	ops    *stream.Publisher
 	traces map[string]*track.Trace // by subscription
 	pushed map[string]track.Revision
 	format push.Format // of the endpoints; JSON if it isn't set
@@ -60,6 +61,8 @@ func setup(t *testing.T) *bundle {
 	b := &bundle{t: t, js: testkit.JetStream(t), pool: testkit.PostgreSQL(t), traces: map[string]*track.Trace{}, pushed: map[string]track.Revision{}}
 	b.trace = stream.NewPublisher(b.js, stream.Trace, stream.PublisherOptions{})
 	b.push = stream.NewPublisher(b.js, stream.Push, stream.PublisherOptions{})
+	b.ops = stream.NewPublisher(b.js, stream.Ops, stream.PublisherOptions{})
+	t.Cleanup(b.ops.Close)
 	t.Cleanup(b.trace.Close)
 	t.Cleanup(b.push.Close)
 	b.exec(`INSERT INTO tenant (id) VALUES ($1)`, tenant)
@@ -76,9 +79,15 @@ func (b *bundle) exec(query string, args ...any) {
 // deliver runs an instance until the returned function is called.
 func (b *bundle) deliver() (stop func()) {
 	b.t.Helper()
+	return b.deliverWith(func(*delivery.Config) {})
+}
+
+// deliverWith is deliver with a changed configuration.
+func (b *bundle) deliverWith(change func(*delivery.Config)) (stop func()) {
+	b.t.Helper()
 	client := callback.NewClient(egress.New(egress.Config{Policy: egress.Lab}), time.Now)
-	s, err := delivery.New(delivery.Config{
-		Store: pg.NewDelivery(b.pool), Post: client,
+	cfg := delivery.Config{
+		Store: pg.NewDelivery(b.pool), Post: client, Ops: b.ops,
 		Consume: func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error) {
 			return stream.NewConsumer(ctx, b.js, opts)
 		},
@@ -88,10 +97,11 @@ func (b *bundle) deliver() (stop func()) {
 		Trim: func(ctx context.Context, durables []string) error {
 			return stream.TrimAcknowledged(ctx, b.js, stream.Push, durables)
 		},
-		Refresh: 50 * time.Millisecond,
-		Log:     slog.New(slog.DiscardHandler), Meter: noop.NewMeterProvider(), Messaging: obs.NewMessaging(tracenoop.NewTracerProvider()),
+		Log: slog.New(slog.DiscardHandler), Meter: noop.NewMeterProvider(), Messaging: obs.NewMessaging(tracenoop.NewTracerProvider()),
 		Now: time.Now, Random: rand.Float64,
-	})
+	}
+	change(&cfg)
+	s, err := delivery.New(cfg)
 	if err != nil {
 		b.t.Fatal(err)
 	}

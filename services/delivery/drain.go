@@ -20,12 +20,15 @@ func (s *shard) read(l *lane) {
 		l.touched[sub] = true
 	}
 	limit := maxDue
-	if l.failures >= breaker {
+	first := l.fresh
+	if l.breaker.open() {
 		limit = 1 // a probe
+		first = first[:min(len(first), 1)]
 	}
+	l.fresh = nil
 	id, now := l.id, l.settings
 	s.running.Go(func() {
-		d, err := s.cfg.Store.Due(s.owned, id, s.cfg.Now(), limit, maxOwed)
+		d, err := s.cfg.Store.Due(s.owned, id, s.cfg.Now(), first, limit, maxOwed)
 		var items []*item
 		if err == nil {
 			items, err = s.render(s.owned, d.Rows, now)
@@ -41,6 +44,7 @@ func (s *shard) rowsRead(l *lane, d pg.DueOwed, items []*item, err error) {
 	now := s.cfg.Now()
 	if err != nil {
 		s.cfg.Log.WarnContext(s.owned, "what an endpoint is owed can't be read; it is tried again", obs.KeyEndpointID, l.id, obs.KeyError, err)
+		l.again = false
 		s.dueAt(l, now.Add(retryPause))
 		return
 	}
@@ -52,6 +56,9 @@ func (s *shard) rowsRead(l *lane, d pg.DueOwed, items []*item, err error) {
 		left[sub] = true
 	}
 	skipped := false
+	if l.breaker.open() && len(d.Rows) > 1 {
+		d.Rows, items, skipped = d.Rows[:1], items[:1], true // one probe
+	}
 	for i := range d.Rows {
 		row, it := &d.Rows[i], items[i]
 		left[row.SubscriptionID] = true
@@ -62,20 +69,28 @@ func (s *shard) rowsRead(l *lane, d pg.DueOwed, items []*item, err error) {
 			s.pending.outcomes.Drop(row.SubscriptionID)
 			s.change(l, row.SubscriptionID, now)
 		case it == nil:
-			s.pending.outcomes.Park(row.SubscriptionID, reasonTrace, now)
+			s.pending.outcomes.Park(l.place(), row.SubscriptionID, reasonTrace, now)
+			s.pending.tells = true
 			s.change(l, row.SubscriptionID, now)
 			s.cfg.Log.ErrorContext(s.owned, "a push is parked: its waybill's trace is nowhere", obs.KeySubscriptionID, row.SubscriptionID)
 		default:
 			q := l.queue(it.sub)
 			q.waiting = append(q.waiting, it)
 			l.waiting++
-			l.ready = append(l.ready, it.sub)
+			l.rows = append(l.rows, it.sub)
 		}
 	}
 	l.touched = nil
-	if !l.open && !d.More && len(left) <= maxOwed && l.settings.enabled() && (l.failures < breaker || len(left) == 0) {
-		l.open, l.owed = true, left
-		l.failures = 0
+	if l.again {
+		l.again = false
+		s.dueAt(l, now)
+	}
+	if !l.open && l.settings.enabled() && !l.breaker.open() {
+		if !d.More && len(left) <= maxOwed {
+			l.open, l.draining, l.owed, l.fresh = true, false, left, nil
+		} else {
+			l.draining = true
+		}
 	}
 	switch {
 	case d.More, skipped:

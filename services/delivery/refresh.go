@@ -1,56 +1,159 @@
 package delivery
 
 import (
+	"context"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
 )
 
 const (
-	// cancelWindow is how far back cancellations are looked for: far longer than
-	// a refresh can be late.
-	cancelWindow = 30 * time.Second
+	// cancelWindow is how far back cancellations are looked for when notifications
+	// may have been lost: longer than that can last.
+	cancelWindow = 5 * time.Minute
 	// cancelMemory is how long a cancellation is remembered: longer than a push is
 	// on its way from the matcher.
 	cancelMemory = 10 * time.Minute
+	// idleLanes are forgotten.
+	idleLanes = 10 * time.Minute
+	// listenPause is before notifications are listened for again.
+	listenPause = time.Second
 )
+
+// stale is what a shard has to read again.
+type stale struct {
+	all       bool
+	endpoints map[string]bool
+}
+
+func (t *stale) any() bool { return t.all || len(t.endpoints) > 0 }
+
+// enlist lets a shard hear of changes until the returned function is called.
+func (s *Service) enlist(sh *shard) (leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shards[sh] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.shards, sh)
+	}
+}
+
+func (s *Service) enlisted() []*shard {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.shards))
+}
+
+// listen passes on what the owners of endpoints and subscriptions change. When
+// notifications break off, all is read as soon as they are back; the slow refresh
+// stands in for them meanwhile.
+func (s *Service) listen(ctx context.Context) error {
+	each := func(do func(*shard)) {
+		for _, sh := range s.enlisted() {
+			sh.send(func() {
+				do(sh)
+				sh.refresh()
+			})
+		}
+	}
+	for {
+		err := s.cfg.Store.Listen(ctx,
+			func() { each(func(sh *shard) { sh.stale.all = true }) },
+			func(id string) {
+				each(func(sh *shard) {
+					if slices.Contains(sh.slots, subject.EndpointSlot(id)) {
+						sh.stale.endpoints[id] = true
+					}
+				})
+			},
+			func(id string) { each(func(sh *shard) { sh.cancel(id) }) },
+		)
+		if pause.For(ctx, listenPause) != nil {
+			return ctx.Err()
+		}
+		s.cfg.Log.WarnContext(ctx, "notifications of endpoints broke off; they are listened for again", obs.KeyError, err)
+	}
+}
+
+// cancel notes that a subscription was cancelled: nothing more begins for it.
+func (s *shard) cancel(sub string) { s.cancelled[sub] = s.cfg.Now() }
 
 // refresh reads what the owners of endpoints and subscriptions changed, beside
 // the shard's goroutine.
 func (s *shard) refresh() {
-	if s.refreshing || s.stopping {
+	if s.refreshing || s.stopping || !s.stale.any() {
 		return
 	}
-	s.refreshing = true
-	ids := make([]string, 0, len(s.lanes))
-	for id := range s.lanes {
-		ids = append(ids, id)
+	all := s.stale.all
+	ids := slices.Collect(maps.Keys(s.stale.endpoints))
+	if all {
+		ids = slices.Collect(maps.Keys(s.lanes))
 	}
+	s.stale = stale{endpoints: map[string]bool{}}
+	s.refreshing = true
 	since := s.cfg.Now().Add(-cancelWindow)
 	commits := s.commits
 	s.running.Go(func() {
-		resent, err := s.cfg.Store.EndpointsResentSince(s.owned, since)
-		ids = append(ids, s.own(resent)...)
 		var found map[string]pg.Endpoint
-		if err == nil {
+		var resent, cancelled []string
+		var err error
+		if all {
+			// Also endpoints without a lane.
+			resent, err = s.cfg.Store.EndpointsResentSince(s.owned, since)
+			ids = append(ids, slices.DeleteFunc(s.own(resent), func(id string) bool { return slices.Contains(ids, id) })...)
+		}
+		if err == nil && len(ids) > 0 {
 			found, err = s.cfg.Store.Endpoints(s.owned, ids)
 		}
-		var cancelled []string
-		if err == nil {
+		if err == nil && all {
 			cancelled, err = s.cfg.Store.CancelledSince(s.owned, since)
 		}
 		s.send(func() {
 			s.refreshing = false
 			if err != nil {
+				s.stale.all = true
 				s.cfg.Log.WarnContext(s.owned, "settings of endpoints can't be read; those before stay in effect", obs.KeyError, err)
+				s.running.Go(func() {
+					if pause.For(s.owned, retryPause) == nil {
+						s.send(s.refresh)
+					}
+				})
 				return
 			}
 			s.refreshed(ids, found, cancelled, commits)
+			if all {
+				s.forget()
+			}
+			s.refresh()
 		})
 	})
+}
+
+// forget drops lanes that nothing has happened on for a while, and what was kept
+// in case of something that didn't come.
+func (s *shard) forget() {
+	now := s.cfg.Now()
+	for id, l := range s.lanes {
+		if len(l.covered) > maxCovered {
+			clear(l.covered)
+			s.settled = now.Add(settleTime) // PostgreSQL is asked instead
+		}
+		switch {
+		case !l.forgettable():
+			l.idle = time.Time{}
+		case l.idle.IsZero():
+			l.idle = now
+		case now.Sub(l.idle) > idleLanes:
+			delete(s.lanes, id)
+		}
+	}
 }
 
 func (s *shard) refreshed(ids []string, found map[string]pg.Endpoint, cancelled []string, commits uint64) {
@@ -68,11 +171,11 @@ func (s *shard) refreshed(ids []string, found map[string]pg.Endpoint, cancelled 
 		l := s.lanes[id]
 		switch {
 		case l == nil: // nothing was pushed to it since the shard was taken over
-			s.newLane(id, e, ok, false)
+			s.newLane(id, e, ok, pg.Health{}, false)
 		case l.gone || l.goneCommit > commits:
 			// What was read before an endpoint's being gone was committed says otherwise.
 		default:
-			s.apply(l, settingsOf(e, ok, l.settings, now))
+			s.apply(l, settingsOf(e, ok, l.settings, now, s.cfg.RetryScale))
 		}
 	}
 }
@@ -98,7 +201,7 @@ func (s *shard) resent(l *lane) {
 func (s *shard) apply(l *lane, now settings) {
 	before := l.settings
 	l.settings = now
-	if l.failures == 0 && l.blockedUntil.IsZero() && before.max != now.max {
+	if l.breaker.failures == 0 && l.breaker.until.IsZero() && before.max != now.max {
 		l.limit = max(now.max, 1)
 	}
 	if !before.resent.Equal(now.resent) {
@@ -109,7 +212,7 @@ func (s *shard) apply(l *lane, now settings) {
 	}
 	switch now.state {
 	case pg.EndpointEnabled:
-		l.failures, l.blockedUntil, l.limit = 0, time.Time{}, max(l.limit, 1)
+		l.breaker.until = time.Time{} // whoever enabled it wants it tried now
 		if before.state == pg.EndpointDisabled {
 			s.pending.outcomes.Reopen(l.id, before.reason, s.cfg.Now())
 		}

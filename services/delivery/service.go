@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -25,15 +26,27 @@ type (
 	store interface {
 		Hold(ctx context.Context, opts pg.LeaseOptions, work func(ctx, owned context.Context, l pg.Lease) error) error
 		Commit(ctx context.Context, l pg.Lease, o *pg.Outcomes, now time.Time, again bool) error
-		Due(ctx context.Context, endpoint string, now time.Time, limit, most int) (pg.DueOwed, error)
+		Salvage(ctx context.Context, l pg.Lease, o *pg.Outcomes, now time.Time, event func(pg.Refusal) (*pg.OpsEvent, error)) ([]pg.Refusal, error)
+		Due(ctx context.Context, endpoint string, now time.Time, first []string, limit, most int) (pg.DueOwed, error)
+		OwedAmong(ctx context.Context, subscriptions []string) (map[string]bool, error)
 		OwedEndpoints(ctx context.Context, slots []subject.Slot) ([]string, error)
 		Acknowledgements(ctx context.Context, subscriptions []string) (map[string]track.Revision, error)
 		CancelledSince(ctx context.Context, since time.Time) ([]string, error)
 		EndpointsResentSince(ctx context.Context, since time.Time) ([]string, error)
 		Endpoints(ctx context.Context, ids []string) (map[string]pg.Endpoint, error)
+		Health(ctx context.Context, endpoints []string) (map[string]pg.Health, error)
+		Listen(ctx context.Context, begun func(), endpoint, cancelled func(id string)) error
+		TellParked(ctx context.Context, l pg.Lease, slots []subject.Slot, interval time.Duration, event func(pg.Parked) (*pg.OpsEvent, error)) (time.Duration, error)
+		OpsEvents(ctx context.Context, slots []subject.Slot, limit int) ([]pg.OpsEvent, error)
+		ToldOpsEvents(ctx context.Context, list []pg.OpsEvent) error
+		OperationsEndpoints(ctx context.Context, tenant string) ([]pg.Endpoint, error)
+		StatOwed(ctx context.Context, slots []subject.Slot) (pg.OwedStats, error)
 		Traces(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error)
 		KeepPartitions(ctx context.Context, now time.Time, ahead int, retention time.Duration) error
 		DropOldSecrets(ctx context.Context, now time.Time) error
+	}
+	publisher interface {
+		Publish(ctx context.Context, msgs ...stream.Message) error
 	}
 	poster interface {
 		Post(ctx context.Context, r callback.Request) callback.Result
@@ -50,6 +63,8 @@ type (
 type Config struct {
 	Store store
 	Post  poster
+	// Ops takes operational events, to the stream of them.
+	Ops publisher
 	// Consume makes a consumer of the PUSH stream.
 	Consume func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error)
 	// Last reads the newest TRACE message of each subject.
@@ -62,9 +77,12 @@ type Config struct {
 	// Lease is how long a shard stays with an instance that says nothing; 0 means
 	// 15 s.
 	Lease time.Duration
-	// Refresh is how often settings of endpoints and cancellations are looked at;
-	// 0 means 500 ms.
+	// Refresh is how often settings of endpoints and cancellations are read although
+	// nothing was heard of a change; 0 means a minute.
 	Refresh time.Duration
+	// RetryScale multiplies the times of retry policies, so that tests run through
+	// days in minutes; 0 means 1.
+	RetryScale float64
 	// Retention of the attempt log; 0 means 30 days.
 	Retention time.Duration
 	Log       *slog.Logger
@@ -93,6 +111,9 @@ type Service struct {
 	cfg    Config
 	owner  string
 	meters meters
+
+	mu     sync.Mutex
+	shards map[*shard]bool // that are at work here
 }
 
 // New makes a service; [Service.Run] works.
@@ -104,14 +125,17 @@ func New(cfg Config) (*Service, error) {
 		cfg.Lease = 15 * time.Second
 	}
 	if cfg.Refresh == 0 {
-		cfg.Refresh = 500 * time.Millisecond
+		cfg.Refresh = time.Minute
 	}
 	if cfg.Retention == 0 {
 		cfg.Retention = 30 * day
 	}
-	s := &Service{cfg: cfg, owner: rand.Text()}
+	if cfg.RetryScale == 0 {
+		cfg.RetryScale = 1
+	}
+	s := &Service{cfg: cfg, owner: rand.Text(), shards: map[*shard]bool{}}
 	var err error
-	s.meters, err = newMeters(cfg.Meter)
+	s.meters, err = newMeters(cfg.Meter, s)
 	return s, err
 }
 
@@ -124,6 +148,8 @@ func (s *Service) Run(ctx context.Context) error {
 		durables = append(durables, durable)
 		group.Go(func() error { return s.runShard(ctx, i, durable) })
 	}
+	group.Go(func() error { return s.listen(ctx) })
+	group.Go(func() error { return s.runWebhooks(ctx) })
 	group.Go(func() error {
 		return s.every(ctx, trimInterval, func(ctx context.Context) error { return s.cfg.Trim(ctx, durables) })
 	})

@@ -48,7 +48,9 @@ type shard struct {
 	committing bool
 	flushed    time.Time // when the last commit began
 	refreshing bool
+	stale      stale // what is to be read again
 
+	told    chan struct{} // one token: there may be events to tell
 	events  chan func()
 	running sync.WaitGroup
 }
@@ -56,7 +58,7 @@ type shard struct {
 func newShard(owned context.Context, s *Service, durable string, slots []subject.Slot, l pg.Lease) *shard {
 	return &shard{
 		Service: s, durable: durable, slots: slots, lease: l, owned: owned,
-		lanes: map[string]*lane{}, cancelled: map[string]time.Time{}, pending: &batch{}, events: make(chan func(), 1024),
+		lanes: map[string]*lane{}, cancelled: map[string]time.Time{}, pending: &batch{}, stale: stale{endpoints: map[string]bool{}}, told: make(chan struct{}, 1), events: make(chan func(), 1024),
 	}
 }
 
@@ -95,6 +97,8 @@ func (s *shard) run(ctx context.Context, c consumer) error {
 	batches := make(chan []*stream.Received)
 	s.running.Go(func() { s.fetch(fetching, c, batches) })
 	s.running.Go(func() { s.look(fetching, c) })
+	s.running.Go(func() { s.tell(fetching) })
+	defer s.enlist(s)()
 	return s.loop(ctx, batches)
 }
 
@@ -148,7 +152,7 @@ var errAstray = errors.New("messages of the stream got lost on their way")
 func (s *shard) loop(ctx context.Context, batches <-chan []*stream.Received) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	refresh := time.NewTicker(s.cfg.Refresh)
+	refresh := time.NewTicker(s.cfg.Refresh) // slow: it stands in for lost notifications
 	defer refresh.Stop()
 	stop := ctx.Done()
 	for s.failed == nil {
@@ -175,6 +179,7 @@ func (s *shard) loop(ctx context.Context, batches <-chan []*stream.Received) err
 		case <-timer.C:
 			s.due()
 		case <-refresh.C:
+			s.stale.all = true
 			s.refresh()
 		case <-stop:
 			s.stopping, stop, batches = true, nil, nil
@@ -236,6 +241,9 @@ func (s *shard) take(ctx context.Context, batch []*stream.Received) error {
 			return err
 		}
 	}
+	if err := s.sieve(ctx, orders, of); err != nil {
+		return err
+	}
 	for i, it := range orders {
 		l := s.lanes[of[i]]
 		_, cancelled := s.cancelled[it.sub]
@@ -252,14 +260,43 @@ func (s *shard) take(ctx context.Context, batch []*stream.Received) error {
 	return nil
 }
 
+// sieve asks which pushes to draining lanes have no row in their way.
+func (s *shard) sieve(ctx context.Context, orders []*item, of []string) error {
+	var subs []string
+	for i, it := range orders {
+		if s.lanes[of[i]].draining {
+			subs = append(subs, it.sub)
+		}
+	}
+	if len(subs) == 0 {
+		return nil
+	}
+	var owed map[string]bool
+	err := s.insist(ctx, "look for what is owed", func(ctx context.Context) (err error) {
+		owed, err = s.cfg.Store.OwedAmong(ctx, subs)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i, it := range orders {
+		it.clear = s.lanes[of[i]].draining && !owed[it.sub]
+	}
+	return nil
+}
+
 // lanesOf makes the lanes of endpoints that have none.
 func (s *shard) lanesOf(ctx context.Context, ids []string, open bool) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	var found map[string]pg.Endpoint
+	var health map[string]pg.Health
 	err := s.insist(ctx, "read endpoints", func(ctx context.Context) (err error) {
-		found, err = s.cfg.Store.Endpoints(ctx, ids)
+		if found, err = s.cfg.Store.Endpoints(ctx, ids); err != nil {
+			return err
+		}
+		health, err = s.cfg.Store.Health(ctx, ids)
 		return err
 	})
 	if err != nil {
@@ -270,18 +307,22 @@ func (s *shard) lanesOf(ctx context.Context, ids []string, open bool) error {
 			continue
 		}
 		e, ok := found[id]
-		s.newLane(id, e, ok, open)
+		s.newLane(id, e, ok, health[id], open)
 	}
 	return nil
 }
 
 // newLane makes the lane of an endpoint: open, or to begin with its rows.
-func (s *shard) newLane(id string, e pg.Endpoint, found, open bool) {
+func (s *shard) newLane(id string, e pg.Endpoint, found bool, h pg.Health, open bool) {
 	l := newLane(id, open)
-	l.settings = settingsOf(e, found, settings{}, s.cfg.Now())
+	l.settings = settingsOf(e, found, settings{}, s.cfg.Now(), s.cfg.RetryScale)
 	l.limit = max(l.settings.max, 1)
+	if !h.Opened.IsZero() {
+		l.breaker = breaker{opened: h.Opened, probes: h.Probes, until: h.ProbeTime, failures: l.settings.threshold, class: h.Class, code: h.HTTPStatus}
+		l.limit = 1
+	}
 	s.lanes[id] = l
-	if !l.settings.enabled() {
+	if !l.settings.enabled() || l.breaker.open() {
 		s.hold(l)
 	}
 	if l.settings.state == pg.EndpointDisabled {
@@ -310,6 +351,9 @@ func (s *shard) insist(ctx context.Context, what string, try func(context.Contex
 // or becomes a row.
 func (s *shard) add(l *lane, it *item) {
 	q := l.queue(it.sub)
+	if it.clear && q.uncommitted == 0 && l.draining {
+		q.clear = true
+	}
 	switch {
 	case q.inFlight || len(q.waiting) > 0:
 		q.waiting = append(q.waiting, it)
@@ -323,7 +367,8 @@ func (s *shard) add(l *lane, it *item) {
 		l.ready = append(l.ready, it.sub)
 		s.pump(l)
 	default:
-		if s.full(l) {
+		// A lane that is draining is full of rows now and then, and goes on.
+		if l.open && s.full(l) {
 			s.hold(l)
 		}
 		s.owe(l, it)
@@ -332,25 +377,36 @@ func (s *shard) add(l *lane, it *item) {
 
 // full says whether an open lane has more in memory than it may.
 func (s *shard) full(l *lane) bool {
-	return l.open && (l.waiting >= maxWaiting || s.unacknowledged > crowded && l.waiting >= maxWaitingCrowded)
+	return (l.open || l.draining) && (l.waiting >= maxWaiting || s.unacknowledged > crowded && l.waiting >= maxWaitingCrowded)
 }
 
 // owe makes a row of a push, or adds it to its subscription's row.
 func (s *shard) owe(l *lane, it *item) {
 	now := s.cfg.Now()
-	if l.open {
-		l.owed[it.sub] = true
-	}
+	l.freshen(it.sub)
 	a := pg.Attempt{SubscriptionID: it.sub, EndpointID: l.id, TenantID: it.tenant, Waybill: it.waybill, After: it.after, Revision: it.revision}
-	s.pending.outcomes.Owe(&a, int16(subject.EndpointSlot(l.id)), it.receive, now)
+	s.pending.outcomes.Owe(&a, l.slot(), it.receive, now)
 	if l.settings.state == pg.EndpointDisabled {
 		s.parkAll(l)
 	}
 	s.change(l, it.sub, now)
+	s.owes(l, it.sub)
 	if it.msg != nil {
 		s.pending.done = append(s.pending.done, it.msg)
 	}
 	s.meters.owed.Add(s.owned, 1)
+}
+
+// owes notes that a subscription of an open lane has a row. A lane with more of
+// them than are to be known here is no longer open.
+func (s *shard) owes(l *lane, sub string) {
+	if !l.open {
+		return
+	}
+	l.owed[sub] = true
+	if len(l.owed) > maxOwed {
+		s.hold(l)
+	}
 }
 
 func (s *shard) parkAll(l *lane) {
@@ -362,7 +418,7 @@ func (s *shard) parkAll(l *lane) {
 
 // hold sends all that comes to rows, and what waits and may go there.
 func (s *shard) hold(l *lane) {
-	l.open, l.owed, l.ready = false, map[string]bool{}, nil
+	l.open, l.draining, l.owed, l.ready, l.rows = false, false, map[string]bool{}, nil, nil
 	for sub, q := range l.queues {
 		if !q.inFlight {
 			s.spill(l, sub, q)
@@ -387,11 +443,23 @@ func (s *shard) spill(l *lane, sub string, q *queue) {
 	l.release(sub)
 }
 
+// next is the subscription whose turn it is. What is live goes before what came
+// from rows, but for every fourth: neither waits for the other to end.
+func (l *lane) next() string {
+	const share = 4
+	from := &l.ready
+	if l.turn++; len(l.ready) == 0 || len(l.rows) > 0 && l.turn%share == 0 {
+		from = &l.rows
+	}
+	sub := (*from)[0]
+	*from = (*from)[1:]
+	return sub
+}
+
 // pump begins what may begin.
 func (s *shard) pump(l *lane) {
-	for !s.stopping && len(l.ready) > 0 && l.inFlight < l.limit && l.settings.enabled() {
-		sub := l.ready[0]
-		l.ready = l.ready[1:]
+	for !s.stopping && len(l.ready)+len(l.rows) > 0 && l.inFlight < l.limit && l.settings.enabled() {
+		sub := l.next()
 		q := l.queues[sub]
 		if q == nil || q.inFlight || len(q.waiting) == 0 {
 			continue
@@ -429,67 +497,67 @@ func (s *shard) drop(l *lane, it *item) {
 	delete(l.owed, it.sub)
 }
 
-// dues are lanes by the time at which their rows are to be read. A lane may be
-// in it several times; what is older than its nextDue has no effect.
-type dues []dueLane
-
-type dueLane struct {
-	at   time.Time
-	lane *lane
-}
+// dues are lanes by the time at which their rows are to be read, each once.
+type dues []*lane
 
 // Len, Less, Swap, Push and Pop are heap's.
 func (d dues) Len() int           { return len(d) }
-func (d dues) Less(i, j int) bool { return d[i].at.Before(d[j].at) }
-func (d dues) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
+func (d dues) Less(i, j int) bool { return d[i].nextDue.Before(d[j].nextDue) }
+func (d dues) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].heaped, d[j].heaped = i, j
+}
 
 // Push adds a lane.
-func (d *dues) Push(x any) { *d = append(*d, x.(dueLane)) } //nolint:errcheck // only heap calls it
+func (d *dues) Push(x any) {
+	l, _ := x.(*lane)
+	l.heaped = len(*d)
+	*d = append(*d, l)
+}
 
 // Pop removes the last.
 func (d *dues) Pop() any {
 	old := *d
-	x := old[len(old)-1]
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
 	*d = old[:len(old)-1]
-	return x
+	l.heaped = -1
+	return l
 }
 
 // dueAt sees to it that a lane's rows are read at a time, or earlier.
 func (s *shard) dueAt(l *lane, at time.Time) {
-	if !l.nextDue.IsZero() && !at.Before(l.nextDue) {
-		return
+	switch {
+	case l.heaped < 0:
+		l.nextDue = at
+		heap.Push(&s.dues, l)
+	case at.Before(l.nextDue):
+		l.nextDue = at
+		heap.Fix(&s.dues, l.heaped)
 	}
-	l.nextDue = at
-	heap.Push(&s.dues, dueLane{at, l})
 }
 
 func (s *shard) untilDue() time.Duration {
 	if len(s.dues) == 0 || s.stopping {
 		return time.Hour
 	}
-	return max(s.dues[0].at.Sub(s.cfg.Now()), 0)
+	return max(s.dues[0].nextDue.Sub(s.cfg.Now()), 0)
 }
 
 // due reads the rows of lanes whose time has come.
 func (s *shard) due() {
 	now := s.cfg.Now()
-	for len(s.dues) > 0 && !s.dues[0].at.After(now) {
-		d, _ := heap.Pop(&s.dues).(dueLane)
-		l := d.lane
-		if !d.at.Equal(l.nextDue) {
-			continue // it was put off or done
-		}
-		l.nextDue = time.Time{}
+	for len(s.dues) > 0 && !s.dues[0].nextDue.After(now) {
+		l, _ := heap.Pop(&s.dues).(*lane)
 		switch {
 		case s.stopping, !l.settings.enabled():
 			// It is looked at again when that changes.
 		case l.reading:
-			l.nextDue = time.Time{}
-			s.dueAt(l, now.Add(readAgain))
-		case now.Before(l.blockedUntil):
-			s.dueAt(l, l.blockedUntil)
-		case l.inFlight >= l.limit || l.waiting > maxDue:
-			s.dueAt(l, now.Add(readAgain))
+			l.again = true
+		case now.Before(l.breaker.until):
+			s.dueAt(l, l.breaker.until)
+		case l.busy():
+			l.again = true
 		default:
 			s.read(l)
 		}

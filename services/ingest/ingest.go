@@ -31,10 +31,13 @@ type Config struct {
 	Room func() error
 	// Kdniao are the keys of accounts, Kuaidi100 the salts; see [Service.Handler].
 	Kdniao, Kuaidi100 map[string]string
-	Log               *slog.Logger
-	Meter             metric.MeterProvider
-	Messaging         obs.Messaging
-	Now               func() time.Time
+	// Share is how many traces a second a caller may always report while others
+	// do; 0 means no limit.
+	Share     float64
+	Log       *slog.Logger
+	Meter     metric.MeterProvider
+	Messaging obs.Messaging
+	Now       func() time.Time
 }
 
 // Service takes reports in.
@@ -43,16 +46,19 @@ type Service struct {
 	accepted metric.Int64Counter
 	rejected metric.Int64Counter
 	took     metric.Float64Histogram
+	slowed   metric.Float64Counter
+	shares   *shares
 }
 
 // New makes a service.
 func New(cfg Config) (*Service, error) {
-	s := &Service{cfg: cfg}
+	s := &Service{cfg: cfg, shares: newShares(cfg.Share, cfg.Now)}
 	m := cfg.Meter.Meter("github.com/posthaste/posthaste/services/ingest")
-	var errs [3]error
+	var errs [4]error
 	s.accepted, errs[0] = m.Int64Counter("posthaste_ingest_accepted", metric.WithDescription("Raw traces that are on disk, by source."))
 	s.rejected, errs[1] = m.Int64Counter("posthaste_ingest_rejected", metric.WithDescription("Reports that could not be used, by source and reason."))
 	s.took, errs[2] = m.Float64Histogram("posthaste_ingest_publish", metric.WithUnit("s"), metric.WithDescription("Time until a request's raw traces were on disk, by source."))
+	s.slowed, errs[3] = m.Float64Counter("posthaste_ingest_slowed", metric.WithUnit("s"), metric.WithDescription("Time that callers were made to wait because they reported far more than all others, by source."))
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("make the instruments of ingest: %w", err)
 	}
@@ -106,6 +112,16 @@ func levelOf(err error) slog.Level {
 		return slog.LevelDebug
 	}
 	return slog.LevelError
+}
+
+// keepShare is [Service.keep] within a caller's share. With bounded it returns
+// [errBusy] instead of waiting for long.
+func (s *Service) keepShare(ctx context.Context, source, caller string, raws []*pipelinev1.RawTrace, bounded bool) error {
+	waited, err := s.shares.each(ctx, caller, raws, bounded, func(raws []*pipelinev1.RawTrace) error { return s.keep(ctx, source, raws) })
+	if waited > 0 {
+		s.slowed.Add(ctx, waited.Seconds(), metric.WithAttributes(attribute.String("source", source)))
+	}
+	return err
 }
 
 // reject records what could not be used, for people to look at. When it returns

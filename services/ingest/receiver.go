@@ -169,7 +169,7 @@ func (s *Service) take(ctx context.Context, code string, doc document, parts []c
 			CarrierCode: string(p.Carrier), WaybillNumber: string(p.Number), Body: p.Body, Context: p.Context, ReceiveTime: timestamppb.New(now),
 		})
 	}
-	err := s.keep(ctx, code, raws)
+	err := s.keepShare(ctx, code, code+"/"+doc.account, raws, true)
 	if err == nil {
 		err = s.reject(ctx, bad...)
 	}

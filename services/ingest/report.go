@@ -48,7 +48,7 @@ func (r *Reports) ReportEvents(ctx context.Context, req *ingestv1.ReportEventsRe
 		return nil, err
 	}
 	resp := &ingestv1.ReportEventsResponse{AcceptedCount: int32(len(req.GetEvents()) - len(rejected)), RejectedEvents: rejected}
-	if err := r.keep(ctx, raws); err != nil {
+	if err := r.keep(ctx, raws, true); err != nil {
 		return nil, err
 	}
 	if len(raws) > 0 {
@@ -58,7 +58,7 @@ func (r *Reports) ReportEvents(ctx context.Context, req *ingestv1.ReportEventsRe
 }
 
 // StreamEvents takes any number of events. While some are on their way to the
-// disk it reads on.
+// disk it reads on, and no further: a caller that is slowed is read more slowly.
 func (r *Reports) StreamEvents(stream grpc.ClientStreamingServer[ingestv1.StreamEventsRequest, ingestv1.StreamEventsResponse]) error {
 	resp := &ingestv1.StreamEventsResponse{}
 	keeping, ctx := errgroup.WithContext(stream.Context())
@@ -97,14 +97,16 @@ func (r *Reports) receive(ctx context.Context, stream grpc.ClientStreamingServer
 			}
 		}
 		index += int64(len(req.GetEvents()))
-		keeping.Go(func() error { return r.keep(ctx, raws) })
+		keeping.Go(func() error { return r.keep(ctx, raws, false) })
 	}
 	return ctx.Err()
 }
 
-func (r *Reports) keep(ctx context.Context, raws []*pipelinev1.RawTrace) error {
-	err := r.service.keep(ctx, canonical.Source, raws)
+func (r *Reports) keep(ctx context.Context, raws []*pipelinev1.RawTrace, bounded bool) error {
+	err := r.service.keepShare(ctx, canonical.Source, callerOf(ctx), raws, bounded)
 	switch {
+	case errors.Is(err, errBusy):
+		return rpc.Unavailable(longestWait)
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:

@@ -30,7 +30,7 @@ func TestEndpoint_HasDefaultsAndShowsItsSecretOnce(t *testing.T) {
 		t.Errorf("the secret made for it: %v", err)
 	}
 	want := &subscriptionv1.Endpoint{
-		Url: "https://callback.example/parcels", Format: subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_JSON, MaxInFlight: 16,
+		Url: "https://callback.example/parcels", Format: subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_JSON, MaxInFlight: 16, FailureThreshold: 3,
 		Timeout: durationpb.New(15 * time.Second), State: subscriptionv1.EndpointState_ENDPOINT_STATE_ENABLED,
 		SignatureScheme: subscriptionv1.SignatureScheme_SIGNATURE_SCHEME_HMAC_SHA256,
 	}

@@ -11,6 +11,7 @@ import (
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
 	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/push"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 )
 
@@ -23,11 +24,15 @@ const (
 	defaultTimeout     = 15 * time.Second
 	maxTimeout         = 30 * time.Second
 	maxDelays          = 50
+	defaultThreshold   = 3
+	maxThreshold       = 100
 	maxRetry           = 90 * 24 * time.Hour // of one delay, and of the horizon
 )
 
 // endpointFields are those that their owner sets.
-var endpointFields = []string{"url", "secret", "signature_scheme", "format", "include_trace", "max_in_flight", "timeout", "retry_policy", "state", "display_name"}
+var endpointFields = []string{
+	"url", "secret", "signature_scheme", "format", "include_trace", "max_in_flight", "timeout", "retry_policy", "state", "display_name", "failure_threshold", "operations",
+}
 
 func refuseEndpointField(field string) string {
 	switch field {
@@ -62,6 +67,10 @@ func endpointFieldSet(m *subscriptionv1.Endpoint, field string) bool {
 		return m.GetState() != 0
 	case "display_name":
 		return m.GetDisplayName() != ""
+	case "failure_threshold":
+		return m.GetFailureThreshold() != 0
+	case "operations":
+		return m.GetOperations()
 	}
 	return false
 }
@@ -110,6 +119,15 @@ func setEndpointField(v *violations, e *pg.Endpoint, m *subscriptionv1.Endpoint,
 		default:
 			v.add(name, "can be set to ENABLED or PAUSED")
 		}
+	case "failure_threshold":
+		if e.FailureThreshold = m.GetFailureThreshold(); e.FailureThreshold == 0 {
+			e.FailureThreshold = defaultThreshold
+		}
+		if e.FailureThreshold < 1 || e.FailureThreshold > maxThreshold {
+			v.add(name, fmt.Sprintf("must be from 1 to %d", maxThreshold))
+		}
+	case "operations":
+		e.Operations = m.GetOperations()
 	case "display_name":
 		e.DisplayName = m.GetDisplayName()
 		v.checkText(name, e.DisplayName, maxDisplayName, fmt.Sprintf("must have at most %d characters", maxDisplayName))
@@ -140,9 +158,26 @@ func checkDuration(v *violations, field string, m *durationpb.Duration, least, m
 	return m.AsDuration()
 }
 
+// presets are the policies that have a name.
+var presets = map[subscriptionv1.RetryPreset]string{
+	subscriptionv1.RetryPreset_RETRY_PRESET_STANDARD:    push.PresetStandard,
+	subscriptionv1.RetryPreset_RETRY_PRESET_THREE_TIMES: push.PresetThreeTimes,
+	subscriptionv1.RetryPreset_RETRY_PRESET_FIVE_TIMES:  push.PresetFiveTimes,
+}
+
 func checkRetry(v *violations, field string, m *subscriptionv1.RetryPolicy) *pg.RetryPolicy {
 	if m == nil {
 		return nil
+	}
+	if preset := m.GetPreset(); preset != 0 {
+		name, known := presets[preset]
+		if !known {
+			v.add(field+".preset", "is not a known preset")
+		}
+		if len(m.GetDelays()) > 0 || m.GetHorizon() != nil || m.GetMaxAttempts() != 0 {
+			v.add(field+".preset", "leaves no room for other fields of the policy")
+		}
+		return &pg.RetryPolicy{Preset: name}
 	}
 	p := &pg.RetryPolicy{Delays: []time.Duration{}, MaxAttempts: m.GetMaxAttempts()}
 	if len(m.GetDelays()) > maxDelays {
@@ -167,6 +202,7 @@ func endpointMessage(e *pg.Endpoint, now time.Time) *subscriptionv1.Endpoint {
 	m := &subscriptionv1.Endpoint{
 		Name: rpc.EndpointName(e.TenantID, e.ID), Url: e.URL, Format: subscriptionv1.PayloadFormat(e.Format), IncludeTrace: e.IncludeTrace,
 		MaxInFlight: e.MaxInFlight, Timeout: durationpb.New(e.Timeout), State: subscriptionv1.EndpointState(e.State), DisplayName: e.DisplayName,
+		FailureThreshold: e.FailureThreshold, Operations: e.Operations,
 		CreateTime: timestamppb.New(e.CreateTime), UpdateTime: timestamppb.New(e.UpdateTime),
 	}
 	m.SignatureScheme = schemeOf(e.Secret)
@@ -180,6 +216,11 @@ func endpointMessage(e *pg.Endpoint, now time.Time) *subscriptionv1.Endpoint {
 	}
 	if p := e.Retry; p != nil {
 		m.RetryPolicy = &subscriptionv1.RetryPolicy{MaxAttempts: p.MaxAttempts}
+		for preset, name := range presets {
+			if name == p.Preset {
+				m.RetryPolicy.Preset = preset
+			}
+		}
 		for _, d := range p.Delays {
 			m.RetryPolicy.Delays = append(m.RetryPolicy.Delays, durationpb.New(d))
 		}

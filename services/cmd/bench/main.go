@@ -19,9 +19,10 @@ import (
 )
 
 type commands struct {
-	Pipeline pipelineCmd `cmd:"" help:"The whole pipeline, events over gRPC to acknowledged pushes."`
-	Receiver receiverCmd `cmd:"" hidden:"" help:"The receiver process."`
-	Bare     bareCmd     `cmd:"" hidden:"" help:"The bare client process."`
+	Pipeline  pipelineCmd  `cmd:"" help:"The whole pipeline, events over gRPC to acknowledged pushes."`
+	Isolation isolationCmd `cmd:"" help:"What others' trouble costs a healthy endpoint."`
+	Receiver  receiverCmd  `cmd:"" hidden:"" help:"The receiver process."`
+	Bare      bareCmd      `cmd:"" hidden:"" help:"The bare client process."`
 }
 
 type pipelineCmd struct {
@@ -51,6 +52,33 @@ func (c pipelineCmd) Run(ctx context.Context) error {
 		cfg.Log = f
 	}
 	result, err := bench.Pipeline(ctx, cfg, os.Stdout)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(result)
+}
+
+type isolationCmd struct {
+	Program string        `help:"The posthaste binary." default:".bin/posthaste"`
+	Rate    float64       `help:"Pushes a second of the healthy endpoint." default:"500"`
+	Owed    int           `help:"Waybills that the hanging endpoint is owed." default:"100000"`
+	Dead    int           `help:"Endpoints that die at once." default:"1000"`
+	Length  time.Duration `help:"How long latencies are measured, for each figure." default:"15s"`
+	Data    string        `help:"Data folder; a temporary one if empty."`
+	Log     string        `help:"File for the program's log."`
+}
+
+func (c isolationCmd) Run(ctx context.Context) error {
+	cfg := bench.IsolationConfig{Program: c.Program, Rate: c.Rate, Owed: c.Owed, Dead: c.Dead, Length: c.Length, Data: c.Data}
+	if c.Log != "" {
+		f, err := os.Create(c.Log)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		cfg.Log = f
+	}
+	result, err := bench.Isolation(ctx, cfg, os.Stdout)
 	if err != nil {
 		return err
 	}

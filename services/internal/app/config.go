@@ -111,6 +111,7 @@ type HTTPConfig struct {
 // SourcesConfig names the accounts whose pushes are taken in.
 type SourcesConfig struct {
 	Kdniao    map[string]Secret `name:"kdniao" placeholder:"EBUSINESSID=APPKEY" help:"Kdniao accounts, separated by semicolons: EBusinessID=AppKey. A push of another account is refused."`
+	Share     int               `name:"intake-share" default:"0" help:"Traces a second that one caller may always report while others report too; beyond, it may report twice what all the others do, and waits. A caller that is alone has no limit. 0 means 500 for each core, -1 no limit."`
 	Kuaidi100 map[string]Secret `name:"kuaidi100" placeholder:"ACCOUNT=SALT" help:"Kuaidi100 accounts, separated by semicolons: a name of yours, which is part of the callback's path, and the salt of its subscriptions. An empty salt takes unsigned pushes."`
 	Carriers  map[string]Secret `name:"carrier" placeholder:"CODE=SECRET" help:"Carriers that push in Posthaste's own form, separated by semicolons: the carrier's code and the secret that it signs with, whsec_… as posthaste secret prints; see docs/carrier-push.md."`
 
@@ -161,6 +162,8 @@ type EgressConfig struct {
 type WorkConfig struct {
 	LevelAge time.Duration `hidden:"" default:"1m" help:"How old at least is what the level check calls lost. Tests only."`
 	Shards   int           `default:"1" help:"Parts that normalizing, matching and delivery are divided into, 1 to 64; the most instances that can share the work. All instances must agree."`
+	// RetryScale is for tests: with 0.001 three days are five minutes.
+	RetryScale float64 `name:"retry-scale" hidden:"" default:"1" help:"Multiplies the times of retry policies. Tests only."`
 }
 
 // Validate checks what the types can't. It names the flag and the rule.
@@ -182,6 +185,12 @@ func (c *Config) Validate() error {
 	}
 	if c.Work.Shards < 1 || c.Work.Shards > 64 {
 		bad("--shards is %d and must be from 1 to 64", c.Work.Shards)
+	}
+	if c.Work.RetryScale <= 0 || c.Work.RetryScale > 1 {
+		bad("--retry-scale is %v and must be above 0 and at most 1", c.Work.RetryScale)
+	}
+	if c.Sources.Share < -1 {
+		bad("--intake-share is %d and must be -1 or more", c.Sources.Share)
 	}
 	if r := c.Stream.Replicas; r != 1 && r != 3 && r != 5 {
 		bad("--stream-replicas is %d and must be 1, 3 or 5", r)
@@ -228,6 +237,9 @@ func (c *Config) Warnings() []string {
 	}
 	if c.Database.Volatile {
 		w = append(w, "--database-volatile is set: a power cut loses pushes")
+	}
+	if c.Work.RetryScale != 1 {
+		w = append(w, "--retry-scale is set: failing pushes are repeated sooner and given up sooner than their policies say")
 	}
 	return w
 }

@@ -19,8 +19,9 @@ func startDelivery(_ context.Context, env *Env) (func(context.Context) error, er
 		return nil, err
 	}
 	client := callback.NewClient(env.guard(), time.Now, callback.WithTracer(env.Telemetry.Tracer), callback.WithRoots(roots))
+	ops := stream.NewPublisher(env.JetStream, stream.Ops, stream.PublisherOptions{})
 	s, err := delivery.New(delivery.Config{
-		Store: pg.NewDelivery(env.PG), Post: client,
+		Store: pg.NewDelivery(env.PG), Post: client, Ops: ops, RetryScale: env.Config.Work.RetryScale,
 		Consume: func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error) {
 			return stream.NewConsumer(ctx, env.JetStream, opts)
 		},
@@ -34,11 +35,13 @@ func startDelivery(_ context.Context, env *Env) (func(context.Context) error, er
 		Log:    env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now, Random: rand.Float64,
 	})
 	if err != nil {
+		ops.Close()
 		return nil, err
 	}
 	stop := env.run("delivery", s.Run)
 	return func(ctx context.Context) error {
 		err := stop(ctx)
+		ops.Close()
 		client.Close()
 		return err
 	}, nil

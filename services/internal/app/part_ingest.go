@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ func startIngest(_ context.Context, env *Env) (func(context.Context) error, erro
 	}
 	s, err := ingest.New(ingest.Config{
 		Raw: raw, Rejected: rejected, Room: full.Full,
+		Share:  share(env.Config.Sources.Share),
 		Kdniao: reveal(env.Config.Sources.Kdniao), Kuaidi100: reveal(env.Config.Sources.Kuaidi100),
 		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
 	})
@@ -52,6 +54,18 @@ func startIngest(_ context.Context, env *Env) (func(context.Context) error, erro
 	}))
 	env.publishEgress()
 	return stop, nil
+}
+
+// share is the setting as ingest takes it: 0 for no limit.
+func share(setting int) float64 {
+	const forEachCore = 500
+	switch setting {
+	case -1:
+		return 0
+	case 0:
+		return float64(forEachCore * runtime.GOMAXPROCS(0))
+	}
+	return float64(setting)
 }
 
 // reveal opens secrets for the service that checks with them.

@@ -204,7 +204,8 @@ func heals(err error) bool {
 // external one.
 const (
 	rawShare, traceShare, pushShare, rejectedShare = 16, 32, 16, 1
-	allShares                                      = rawShare + traceShare + pushShare + rejectedShare
+	opsShare                                       = 1 // more than it takes
+	allShares                                      = rawShare + traceShare + pushShare + rejectedShare + opsShare
 )
 
 // streamConfig sizes the streams. An embedded server reserves a stream's limit

@@ -28,8 +28,8 @@ func (d *Delivery) Commit(ctx context.Context, l Lease, o *Outcomes, now time.Ti
 }
 
 // Due is [Due] with the store's pool.
-func (d *Delivery) Due(ctx context.Context, endpoint string, now time.Time, limit, most int) (DueOwed, error) {
-	return Due(ctx, d.pool, endpoint, now, limit, most)
+func (d *Delivery) Due(ctx context.Context, endpoint string, now time.Time, first []string, limit, most int) (DueOwed, error) {
+	return Due(ctx, d.pool, endpoint, now, first, limit, most)
 }
 
 // OwedEndpoints is [OwedEndpoints] with the store's pool.
@@ -70,4 +70,49 @@ func (d *Delivery) DropOldSecrets(ctx context.Context, now time.Time) error {
 // KeepPartitions is [KeepAttemptPartitions] with the store's pool.
 func (d *Delivery) KeepPartitions(ctx context.Context, now time.Time, ahead int, retention time.Duration) error {
 	return KeepAttemptPartitions(ctx, d.pool, now, ahead, retention)
+}
+
+// Health is [HealthOf] with the store's pool.
+func (d *Delivery) Health(ctx context.Context, endpoints []string) (map[string]Health, error) {
+	return HealthOf(ctx, d.pool, endpoints)
+}
+
+// TellParked is [TellParked] with the store's pool.
+func (d *Delivery) TellParked(ctx context.Context, l Lease, slots []subject.Slot, interval time.Duration, event func(Parked) (*OpsEvent, error)) (time.Duration, error) {
+	return TellParked(ctx, d.pool, l, slots, interval, event)
+}
+
+// OpsEvents is [OpsEvents] with the store's pool.
+func (d *Delivery) OpsEvents(ctx context.Context, slots []subject.Slot, limit int) ([]OpsEvent, error) {
+	return OpsEvents(ctx, d.pool, slots, limit)
+}
+
+// ToldOpsEvents is [ToldOpsEvents] with the store's pool.
+func (d *Delivery) ToldOpsEvents(ctx context.Context, list []OpsEvent) error {
+	return ToldOpsEvents(ctx, d.pool, list)
+}
+
+// OperationsEndpoints is [OperationsEndpoints] with the store's pool.
+func (d *Delivery) OperationsEndpoints(ctx context.Context, tenant string) ([]Endpoint, error) {
+	return OperationsEndpoints(ctx, d.pool, tenant)
+}
+
+// StatOwed is [StatOwed] with the store's pool.
+func (d *Delivery) StatOwed(ctx context.Context, slots []subject.Slot) (OwedStats, error) {
+	return StatOwed(ctx, d.pool, slots)
+}
+
+// Listen is [ListenForDelivery] with the store's pool.
+func (d *Delivery) Listen(ctx context.Context, begun func(), endpoint, cancelled func(id string)) error {
+	return ListenForDelivery(ctx, d.pool, begun, endpoint, cancelled)
+}
+
+// Salvage is [SalvageOutcomes] with the store's pool.
+func (d *Delivery) Salvage(ctx context.Context, l Lease, o *Outcomes, now time.Time, event func(Refusal) (*OpsEvent, error)) ([]Refusal, error) {
+	return SalvageOutcomes(ctx, d.pool, l, o, now, event)
+}
+
+// OwedAmong is [OwedAmong] with the store's pool.
+func (d *Delivery) OwedAmong(ctx context.Context, subscriptions []string) (map[string]bool, error) {
+	return OwedAmong(ctx, d.pool, subscriptions)
 }

@@ -42,8 +42,12 @@ type Endpoint struct {
 	State        int16
 	DisplayName  string
 	AccountID    *string // of a platform's format, nil for others
-	CreateTime   time.Time
-	UpdateTime   time.Time
+	// FailureThreshold is how many failures in a row open the breaker.
+	FailureThreshold int32
+	// Operations says that the tenant's operational events are posted to it.
+	Operations bool
+	CreateTime time.Time
+	UpdateTime time.Time
 	// OldSecret is the key before the last rotation, live until OldSecretExpires;
 	// nil when there is none.
 	OldSecret        *string
@@ -68,6 +72,8 @@ type RetryPolicy struct {
 	Delays      []time.Duration `json:"delays"`
 	Horizon     time.Duration   `json:"horizon"`      // 0 means the default
 	MaxAttempts int32           `json:"max_attempts"` // 0 means no limit
+	// Preset is a policy's name, instead of the others.
+	Preset string `json:"preset,omitempty"`
 }
 
 // Request makes a repeat of a call recognisable. An empty ID doesn't.
@@ -84,12 +90,12 @@ func (r Request) columns() (id *string, hash []byte) {
 }
 
 const endpointColumns = `id, tenant_id, url, secret, format, include_trace, max_in_flight, timeout, retry_policy, state, display_name, create_time, update_time,
-	old_secret, old_secret_expire_time, resend_time, account_id`
+	old_secret, old_secret_expire_time, resend_time, account_id, failure_threshold, operations`
 
 func scanEndpoint(row pgx.CollectableRow) (Endpoint, error) {
 	var e Endpoint
 	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Secret, &e.Format, &e.IncludeTrace, &e.MaxInFlight, &e.Timeout, &e.Retry, &e.State, &e.DisplayName, &e.CreateTime, &e.UpdateTime,
-		&e.OldSecret, &e.OldSecretExpires, &e.Resent, &e.AccountID)
+		&e.OldSecret, &e.OldSecretExpires, &e.Resent, &e.AccountID, &e.FailureThreshold, &e.Operations)
 	return e, err
 }
 
@@ -109,11 +115,11 @@ func (s *Endpoints) Create(ctx context.Context, e Endpoint, r Request) (made End
 		id, hash := r.columns()
 		const insert = `
 			INSERT INTO endpoint (` + endpointColumns + `, request_id, request_hash)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
 			ON CONFLICT (tenant_id, request_id) DO NOTHING
 			RETURNING ` + endpointColumns
 		rows, err := tx.Query(ctx, insert, e.ID, e.TenantID, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, e.CreateTime, e.UpdateTime,
-			e.OldSecret, e.OldSecretExpires, e.Resent, e.AccountID, id, hash)
+			e.OldSecret, e.OldSecretExpires, e.Resent, e.AccountID, e.FailureThreshold, e.Operations, id, hash)
 		if err != nil {
 			return err
 		}
@@ -197,11 +203,12 @@ func (s *Endpoints) Update(ctx context.Context, tenant, id string, now time.Time
 		}
 		const query = `
 			UPDATE endpoint SET url = $3, secret = $4, format = $5, include_trace = $6, max_in_flight = $7, timeout = $8,
-				retry_policy = $9, state = $10, display_name = $11, update_time = $12, old_secret = $13, old_secret_expire_time = $14, account_id = $15
+				retry_policy = $9, state = $10, display_name = $11, update_time = $12, old_secret = $13, old_secret_expire_time = $14, account_id = $15,
+				failure_threshold = $16, operations = $17
 			WHERE tenant_id = $1 AND id = $2
 			RETURNING ` + endpointColumns
 		rows, err := tx.Query(ctx, query, tenant, id, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, now,
-			e.OldSecret, e.OldSecretExpires, e.AccountID)
+			e.OldSecret, e.OldSecretExpires, e.AccountID, e.FailureThreshold, e.Operations)
 		if err != nil {
 			return err
 		}

@@ -27,11 +27,20 @@ type Outcomes struct {
 type statement struct {
 	query string
 	args  []any
+	owes  bool // it writes an owed push, whose ids come first
 }
 
 func (o *Outcomes) queue(query string, args ...any) {
-	o.rows = append(o.rows, statement{query, args})
+	o.rows = append(o.rows, statement{query: query, args: args})
 }
+
+// queueOwed is queue of a statement whose first arguments are those of an owed
+// push.
+func (o *Outcomes) queueOwed(query string, args ...any) {
+	o.rows = append(o.rows, statement{query: query, args: args, owes: true})
+}
+
+func (s statement) queue(b *pgx.Batch) { b.Queue(s.query, s.args...) }
 
 // Empty says that there is nothing to write.
 func (o *Outcomes) Empty() bool {
@@ -53,7 +62,7 @@ func (o *Outcomes) Owe(a *Attempt, slot int16, receive, due time.Time) {
 			first_attempt_time = CASE WHEN o.park_time IS NULL THEN o.first_attempt_time END,
 			next_attempt_time = coalesce(o.next_attempt_time, excluded.next_attempt_time),
 			park_time = NULL, park_reason = ''`
-	o.queue(query, a.SubscriptionID, a.EndpointID, slot, a.TenantID, string(a.Waybill.Carrier), string(a.Waybill.Number), int64(a.After), int64(a.Revision), receive, due)
+	o.queueOwed(query, a.SubscriptionID, a.EndpointID, slot, a.TenantID, string(a.Waybill.Carrier), string(a.Waybill.Number), int64(a.After), int64(a.Revision), receive, due)
 }
 
 // Retry records that a push failed and is repeated at its attempt's next time,
@@ -72,10 +81,13 @@ func (o *Outcomes) Retry(a *Attempt, slot int16, receive, first time.Time, body 
 			first_attempt_time = excluded.first_attempt_time, last_attempt_time = excluded.last_attempt_time,
 			next_attempt_time = excluded.next_attempt_time, park_time = excluded.park_time, park_reason = excluded.park_reason`
 	var next *time.Time
-	if !a.Next.IsZero() {
+	said := query
+	if a.Next.IsZero() {
+		said = countParked(query, "$2::text", "$4::text", "$3::smallint", "$15::text")
+	} else {
 		next, reason = &a.Next, ""
 	}
-	o.queue(query, a.SubscriptionID, a.EndpointID, slot, a.TenantID, string(a.Waybill.Carrier), string(a.Waybill.Number), int64(a.After), int64(a.Revision),
+	o.queueOwed(said, a.SubscriptionID, a.EndpointID, slot, a.TenantID, string(a.Waybill.Carrier), string(a.Waybill.Number), int64(a.After), int64(a.Revision),
 		a.Number, body, receive, first, a.Time, next, reason)
 }
 
@@ -97,14 +109,35 @@ func (o *Outcomes) Drop(subscription string) {
 	o.queue(`DELETE FROM owed_push WHERE subscription_id = $1`, subscription)
 }
 
+// Place is whose rows are parked.
+type Place struct {
+	EndpointID, TenantID string
+	Slot                 int16
+}
+
+const park = `UPDATE owed_push SET park_time = $1, park_reason = $2, next_attempt_time = NULL WHERE park_time IS NULL AND `
+
+func (o *Outcomes) park(of Place, where, reason string, now time.Time, args ...any) {
+	query := countParked(park+where, "$3::text", "$4::text", "$5::smallint", "$2::text")
+	o.queue(query, append([]any{now, reason, of.EndpointID, of.TenantID, of.Slot}, args...)...)
+}
+
 // Park records that what a subscription is owed can't be delivered.
-func (o *Outcomes) Park(subscription, reason string, now time.Time) {
-	o.queue(`UPDATE owed_push SET park_time = $3, park_reason = $2, next_attempt_time = NULL WHERE subscription_id = $1`, subscription, reason, now)
+func (o *Outcomes) Park(of Place, subscription, reason string, now time.Time) {
+	o.park(of, `subscription_id = $6`, reason, now, subscription)
 }
 
 // ParkAll parks what waits for its time at an endpoint.
-func (o *Outcomes) ParkAll(endpoint, reason string, now time.Time) {
-	o.queue(`UPDATE owed_push SET park_time = $3, park_reason = $2, next_attempt_time = NULL WHERE endpoint_id = $1 AND park_time IS NULL`, endpoint, reason, now)
+func (o *Outcomes) ParkAll(of Place, reason string, now time.Time) {
+	o.park(of, `endpoint_id = $3`, reason, now)
+}
+
+// ParkSpent parks, of what waits at an endpoint, what has waited since before a
+// time, at most limit rows.
+func (o *Outcomes) ParkSpent(of Place, since time.Time, limit int, reason string, now time.Time) {
+	const where = `subscription_id IN (
+		SELECT subscription_id FROM owed_push WHERE endpoint_id = $3 AND park_time IS NULL AND owed_since < $6 LIMIT $7)`
+	o.park(of, where, reason, now, since, limit)
 }
 
 // Hasten makes due what waits for its time at an endpoint: it has come back.
@@ -131,11 +164,9 @@ func CommitOutcomes(ctx context.Context, pool *pgxpool.Pool, lease Lease, o *Out
 		b := &pgx.Batch{}
 		insertAttempts(b, o.Attempts, again)
 		o.queueAcknowledged(b, now)
-		if len(o.Gone) > 0 {
-			b.Queue(`UPDATE endpoint SET state = 3, update_time = $2 WHERE id = ANY($1) AND state <> 3`, o.Gone, now)
-		}
+		o.queueGone(b, now)
 		for _, r := range o.rows {
-			b.Queue(r.query, r.args...)
+			r.queue(b)
 		}
 		return tx.SendBatch(ctx, b).Close()
 	})
@@ -143,6 +174,12 @@ func CommitOutcomes(ctx context.Context, pool *pgxpool.Pool, lease Lease, o *Out
 		return fmt.Errorf("commit %d attempts: %w", len(o.Attempts), err)
 	}
 	return nil
+}
+
+func (o *Outcomes) queueGone(b *pgx.Batch, now time.Time) {
+	if len(o.Gone) > 0 {
+		b.Queue(`UPDATE endpoint SET state = 3, update_time = $2 WHERE id = ANY($1) AND state <> 3`, o.Gone, now)
+	}
 }
 
 func (o *Outcomes) queueAcknowledged(b *pgx.Batch, now time.Time) {

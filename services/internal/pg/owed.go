@@ -35,7 +35,7 @@ type Owed struct {
 
 // DueOwed are rows of one endpoint.
 type DueOwed struct {
-	Rows []Owed // those that are due, the earliest first
+	Rows []Owed // those that are due: what was asked for first, and then the earliest
 	// Others are the subscriptions of rows that aren't due or are parked, complete
 	// unless More.
 	Others []string
@@ -45,23 +45,41 @@ type DueOwed struct {
 	Next time.Time
 }
 
-// Due reads an endpoint's rows that are due, at most limit, and, when these are
-// all, the others up to most.
-func Due(ctx context.Context, pool *pgxpool.Pool, endpoint string, now time.Time, limit, most int) (d DueOwed, err error) {
+// Due reads an endpoint's rows that are due, at most limit, those of the first
+// subscriptions before all others, and, when these are all, the others up to most.
+func Due(ctx context.Context, pool *pgxpool.Pool, endpoint string, now time.Time, first []string, limit, most int) (d DueOwed, err error) {
 	opts := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err = pgx.BeginTxFunc(ctx, pool, opts, func(tx pgx.Tx) error {
 		// Relies on owed_push_due. A subscription that is gone leaves its row behind.
-		const due = `
+		const columns = `
 			SELECT o.subscription_id, o.tenant_id, o.carrier_code, o.waybill_number, o.after_revision, o.revision, o.attempt_count, o.attempt_revision,
 				o.body, o.receive_time, o.first_attempt_time, coalesce(s.metadata::text, '{}'), s.terms::text, coalesce(s.state = 4, true)
 			FROM owed_push o LEFT JOIN subscription s ON s.id = o.subscription_id
-			WHERE o.endpoint_id = $1 AND o.park_time IS NULL AND o.next_attempt_time <= $2
-			ORDER BY o.next_attempt_time LIMIT $3`
-		rows, err := tx.Query(ctx, due, endpoint, now, limit)
+			WHERE o.endpoint_id = $1 AND o.park_time IS NULL AND o.next_attempt_time <= $2`
+		if len(first) > 0 {
+			rows, err := tx.Query(ctx, columns+` AND o.subscription_id = ANY($3) LIMIT $4`, endpoint, now, first, limit)
+			if err != nil {
+				return err
+			}
+			if d.Rows, err = pgx.CollectRows(rows, scanOwed); err != nil {
+				return err
+			}
+		}
+		had := make(map[string]bool, len(d.Rows))
+		for i := range d.Rows {
+			had[d.Rows[i].SubscriptionID] = true
+		}
+		rows, err := tx.Query(ctx, columns+` ORDER BY o.next_attempt_time LIMIT $3`, endpoint, now, limit)
 		if err != nil {
 			return err
 		}
-		if d.Rows, err = pgx.CollectRows(rows, scanOwed); err != nil || len(d.Rows) == limit {
+		earliest, err := pgx.CollectRows(rows, scanOwed)
+		for i := range earliest {
+			if !had[earliest[i].SubscriptionID] {
+				d.Rows = append(d.Rows, earliest[i])
+			}
+		}
+		if err != nil || len(earliest) == limit {
 			d.More = true
 			return err
 		}
@@ -105,6 +123,19 @@ func scanOwed(row pgx.CollectableRow) (Owed, error) {
 		o.FirstAttempt = *first
 	}
 	return o, json.Unmarshal(metadata, &o.Metadata)
+}
+
+// OwedAmong says which of some subscriptions have a row.
+func OwedAmong(ctx context.Context, pool *pgxpool.Pool, subscriptions []string) (map[string]bool, error) {
+	list, err := ids(ctx, pool, "look for what is owed", `SELECT subscription_id FROM owed_push WHERE subscription_id = ANY($1)`, subscriptions)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]bool, len(list))
+	for _, id := range list {
+		found[id] = true
+	}
+	return found, nil
 }
 
 // OwedEndpoints lists the endpoints of some slots that something is owed to.

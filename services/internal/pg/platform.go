@@ -43,7 +43,7 @@ func (a *PlatformAccount) NewEndpoint(id, url, secret string, now time.Time) End
 	const timeout, maxInFlight = 20 * time.Second, 16
 	return Endpoint{
 		ID: id, TenantID: a.TenantID, URL: url, Secret: secret, Format: a.Platform, AccountID: &a.ID,
-		MaxInFlight: maxInFlight, Timeout: timeout, State: EndpointEnabled, CreateTime: now, UpdateTime: now,
+		MaxInFlight: maxInFlight, Timeout: timeout, FailureThreshold: 3, State: EndpointEnabled, CreateTime: now, UpdateTime: now,
 	}
 }
 
@@ -100,9 +100,9 @@ func (s *PlatformAccounts) Create(ctx context.Context, a PlatformAccount, e *End
 func insertEndpoint(ctx context.Context, tx pgx.Tx, e *Endpoint) error {
 	const insert = `
 		INSERT INTO endpoint (` + endpointColumns + `)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
 	_, err := tx.Exec(ctx, insert, e.ID, e.TenantID, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, e.CreateTime, e.UpdateTime,
-		e.OldSecret, e.OldSecretExpires, e.Resent, e.AccountID)
+		e.OldSecret, e.OldSecretExpires, e.Resent, e.AccountID, e.FailureThreshold, e.Operations)
 	return err
 }
 

@@ -91,3 +91,56 @@ func TestJudge_OnlySuccessAcknowledges(t *testing.T) {
 		}
 	}
 }
+
+func TestPreset_RepeatsAsItSays(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	for name, want := range map[string]int{PresetThreeTimes: 3, PresetFiveTimes: 5} {
+		p, ok := Preset(name)
+		now, repeats := start, 0
+		for more := ok; more; repeats++ {
+			var next time.Time
+			if next, more = p.Next(repeats+1, start, now, 0, 1); !more {
+				break
+			}
+			if d := next.Sub(now); d != 36*time.Minute { // with the most jitter
+				t.Errorf("%s: repeat %d comes after %s", name, repeats+1, d)
+			}
+			now = next
+		}
+		if repeats != want {
+			t.Errorf("%s repeats %d times", name, repeats)
+		}
+		if span := p.Span(); span != now.Sub(start) {
+			t.Errorf("%s: the span is %s, and the last attempt is after %s", name, span, now.Sub(start))
+		}
+	}
+	if p, ok := Preset(PresetStandard); !ok || p.Span() != DefaultHorizon {
+		t.Errorf("standard is %+v, %t", p, ok)
+	}
+	if _, ok := Preset("never heard of"); ok {
+		t.Error("a preset that isn't there")
+	}
+}
+
+func TestRetryPolicy_ScaledIsTheSameInLessTime(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	const scale = 0.001
+	plain, scaled := RetryPolicy{}, RetryPolicy{}.Scaled(scale)
+	now, fast := start, start
+	for n := 1; ; n++ {
+		next, more := plain.Next(n, start, now, 0, 0)
+		soon, moreSoon := scaled.Next(n, start, fast, 0, 0)
+		if more != moreSoon {
+			t.Fatalf("after %d attempts another follows: %t, and scaled: %t", n, more, moreSoon)
+		}
+		if !more {
+			break
+		}
+		if want := time.Duration(float64(next.Sub(now)) * scale); soon.Sub(fast) != want {
+			t.Errorf("delay %d is %s, want %s", n, soon.Sub(fast), want)
+		}
+		now, fast = next, soon
+	}
+}

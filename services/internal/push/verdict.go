@@ -10,7 +10,16 @@ const (
 	Gone                 // the endpoint says that it is no more
 )
 
-const statusGone = 410
+const (
+	statusGone        = 410
+	statusTooMany     = 429
+	statusUnavailable = 503
+)
+
+// Slower says that an answer asks for fewer attempts at once.
+func Slower(httpStatus int) bool {
+	return httpStatus == statusTooMany || httpStatus == statusUnavailable
+}
 
 // Judge says what the answer to an attempt means by its HTTP status, 0 for none.
 // Only a 2xx acknowledges, whatever becomes of the body behind it: the endpoint

@@ -45,6 +45,8 @@ type Received struct {
 	Part int
 	// Redelivered says that it was handed out before: its effects may be done.
 	Redelivered bool
+	// Delivered is how often it was handed out, this time included.
+	Delivered uint64
 
 	msg      jetstream.Msg
 	together *together // nil when it came alone
@@ -246,7 +248,7 @@ func received(m jetstream.Msg) *Received {
 	r := &Received{Subject: m.Subject(), Header: m.Headers(), Data: m.Data(), msg: m}
 	if md, err := m.Metadata(); err == nil {
 		r.Seq, r.Time = md.Sequence.Stream, md.Timestamp
-		r.ConsumerSeq, r.Redelivered = md.Sequence.Consumer, md.NumDelivered > 1
+		r.ConsumerSeq, r.Redelivered, r.Delivered = md.Sequence.Consumer, md.NumDelivered > 1, md.NumDelivered
 	}
 	return r
 }

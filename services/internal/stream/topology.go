@@ -14,6 +14,7 @@ const (
 	Trace    = "POSTHASTE_TRACE"    // the state of every waybill, newest only
 	Push     = "POSTHASTE_PUSH"     // pushes on their way to endpoints
 	Rejected = "POSTHASTE_REJECTED" // reports that could not be used, and why
+	Ops      = "POSTHASTE_OPS"      // operational events
 )
 
 // Config says how the streams are kept. The zero value is a single server's.
@@ -22,7 +23,8 @@ type Config struct {
 	Replicas int
 	// RawMaxBytes, TraceMaxBytes, PushMaxBytes and RejectedMaxBytes bound the
 	// streams. A full stream refuses, so that nothing is dropped and intake
-	// answers 503; zero takes the default (16, 32, 16, 1 GiB).
+	// answers 503; zero takes the default (16, 32, 16, 1 GiB). Operational events
+	// get a quarter of what rejected reports do.
 	RawMaxBytes, TraceMaxBytes, PushMaxBytes, RejectedMaxBytes int64
 	// RawMaxAge is how long raw traces are kept, used or not. It must exceed the
 	// longest outage of the normalizer by far; zero means 72 h.
@@ -87,5 +89,12 @@ func (c Config) streams() []jetstream.StreamConfig {
 	rejected.MaxBytes = orDefault(c.RejectedMaxBytes, gib)
 	rejected.Discard = jetstream.DiscardOld // for people to look at; must never stop the others
 
-	return []jetstream.StreamConfig{raw, trace, push, rejected}
+	ops := base
+	ops.Name, ops.Subjects = Ops, []string{subject.AllOps}
+	ops.Description = "Operational events: breakers, parked pushes, disabled endpoints"
+	ops.MaxAge = 30 * 24 * time.Hour
+	ops.MaxBytes = rejected.MaxBytes / 4
+	ops.Discard = jetstream.DiscardOld // for people, too
+
+	return []jetstream.StreamConfig{raw, trace, push, rejected, ops}
 }

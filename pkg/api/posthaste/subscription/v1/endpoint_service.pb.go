@@ -196,6 +196,63 @@ func (PayloadFormat) EnumDescriptor() ([]byte, []int) {
 	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{2}
 }
 
+// RetryPreset is a policy by name.
+type RetryPreset int32
+
+const (
+	// The fields of the policy count, or else STANDARD.
+	RetryPreset_RETRY_PRESET_UNSPECIFIED RetryPreset = 0
+	// 5 s, 30 s, 2 min, 10 min, 30 min, 1 h, 2 h, 4 h, then every 8 h, for 72 h.
+	RetryPreset_RETRY_PRESET_STANDARD RetryPreset = 1
+	// Three repeats, 30 minutes apart, as older platforms promise.
+	RetryPreset_RETRY_PRESET_THREE_TIMES RetryPreset = 2
+	// Five repeats, 30 minutes apart.
+	RetryPreset_RETRY_PRESET_FIVE_TIMES RetryPreset = 3
+)
+
+// Enum value maps for RetryPreset.
+var (
+	RetryPreset_name = map[int32]string{
+		0: "RETRY_PRESET_UNSPECIFIED",
+		1: "RETRY_PRESET_STANDARD",
+		2: "RETRY_PRESET_THREE_TIMES",
+		3: "RETRY_PRESET_FIVE_TIMES",
+	}
+	RetryPreset_value = map[string]int32{
+		"RETRY_PRESET_UNSPECIFIED": 0,
+		"RETRY_PRESET_STANDARD":    1,
+		"RETRY_PRESET_THREE_TIMES": 2,
+		"RETRY_PRESET_FIVE_TIMES":  3,
+	}
+)
+
+func (x RetryPreset) Enum() *RetryPreset {
+	p := new(RetryPreset)
+	*p = x
+	return p
+}
+
+func (x RetryPreset) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RetryPreset) Descriptor() protoreflect.EnumDescriptor {
+	return file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[3].Descriptor()
+}
+
+func (RetryPreset) Type() protoreflect.EnumType {
+	return &file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[3]
+}
+
+func (x RetryPreset) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RetryPreset.Descriptor instead.
+func (RetryPreset) EnumDescriptor() ([]byte, []int) {
+	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{3}
+}
+
 // Endpoint is a callback URL with its secret and limits.
 type Endpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -244,8 +301,14 @@ type Endpoint struct {
 	// "tenants/{tenant}/platformAccounts/{account}". Required for the formats
 	// KDNIAO and KUAIDI100, empty for others. Set at creation.
 	PlatformAccount string `protobuf:"bytes,20,opt,name=platform_account,json=platformAccount,proto3" json:"platform_account,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How many failures in a row open the breaker and raise the alarm: 1 to 100; 0
+	// means 3. See posthaste.ops.v1.
+	FailureThreshold int32 `protobuf:"varint,40,opt,name=failure_threshold,json=failureThreshold,proto3" json:"failure_threshold,omitempty"`
+	// Whether the tenant's operational events are posted here, signed like pushes,
+	// as the JSON form of posthaste.ops.v1.Event.
+	Operations    bool `protobuf:"varint,41,opt,name=operations,proto3" json:"operations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
@@ -390,6 +453,20 @@ func (x *Endpoint) GetPlatformAccount() string {
 	return ""
 }
 
+func (x *Endpoint) GetFailureThreshold() int32 {
+	if x != nil {
+		return x.FailureThreshold
+	}
+	return 0
+}
+
+func (x *Endpoint) GetOperations() bool {
+	if x != nil {
+		return x.Operations
+	}
+	return false
+}
+
 // RetryPolicy says when an attempt is repeated. Jitter of up to 20 % is added
 // to every delay.
 type RetryPolicy struct {
@@ -400,7 +477,9 @@ type RetryPolicy struct {
 	// How long after the first attempt the last one may come; absent means 72 h.
 	Horizon *durationpb.Duration `protobuf:"bytes,2,opt,name=horizon,proto3" json:"horizon,omitempty"`
 	// Most attempts; 0 means no limit but the horizon.
-	MaxAttempts   int32 `protobuf:"varint,3,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
+	MaxAttempts int32 `protobuf:"varint,3,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
+	// A policy by name, instead of the other fields.
+	Preset        RetryPreset `protobuf:"varint,4,opt,name=preset,proto3,enum=posthaste.subscription.v1.RetryPreset" json:"preset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,6 +533,13 @@ func (x *RetryPolicy) GetMaxAttempts() int32 {
 		return x.MaxAttempts
 	}
 	return 0
+}
+
+func (x *RetryPolicy) GetPreset() RetryPreset {
+	if x != nil {
+		return x.Preset
+	}
+	return RetryPreset_RETRY_PRESET_UNSPECIFIED
 }
 
 // CreateEndpointRequest asks for an endpoint.
@@ -1116,7 +1202,7 @@ var File_posthaste_subscription_v1_endpoint_service_proto protoreflect.FileDescr
 
 const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\n" +
-	"0posthaste/subscription/v1/endpoint_service.proto\x12\x19posthaste.subscription.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x06\n" +
+	"0posthaste/subscription/v1/endpoint_service.proto\x12\x19posthaste.subscription.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x06\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x16\n" +
@@ -1137,11 +1223,16 @@ const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\vpublic_keys\x18\x0e \x03(\tR\n" +
 	"publicKeys\x12O\n" +
 	"\x16old_secret_expire_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x13oldSecretExpireTime\x12)\n" +
-	"\x10platform_account\x18\x14 \x01(\tR\x0fplatformAccount\"\x98\x01\n" +
+	"\x10platform_account\x18\x14 \x01(\tR\x0fplatformAccount\x12+\n" +
+	"\x11failure_threshold\x18( \x01(\x05R\x10failureThreshold\x12\x1e\n" +
+	"\n" +
+	"operations\x18) \x01(\bR\n" +
+	"operations\"\xd8\x01\n" +
 	"\vRetryPolicy\x121\n" +
 	"\x06delays\x18\x01 \x03(\v2\x19.google.protobuf.DurationR\x06delays\x123\n" +
 	"\ahorizon\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\ahorizon\x12!\n" +
-	"\fmax_attempts\x18\x03 \x01(\x05R\vmaxAttempts\"\x8f\x01\n" +
+	"\fmax_attempts\x18\x03 \x01(\x05R\vmaxAttempts\x12>\n" +
+	"\x06preset\x18\x04 \x01(\x0e2&.posthaste.subscription.v1.RetryPresetR\x06preset\"\x8f\x01\n" +
 	"\x15CreateEndpointRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12?\n" +
 	"\bendpoint\x18\x02 \x01(\v2#.posthaste.subscription.v1.EndpointR\bendpoint\x12\x1d\n" +
@@ -1194,7 +1285,12 @@ const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\x1aPAYLOAD_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13PAYLOAD_FORMAT_JSON\x10\x01\x12\x19\n" +
 	"\x15PAYLOAD_FORMAT_KDNIAO\x10\x02\x12\x1c\n" +
-	"\x18PAYLOAD_FORMAT_KUAIDI100\x10\x032\xc9\x05\n" +
+	"\x18PAYLOAD_FORMAT_KUAIDI100\x10\x03*\x81\x01\n" +
+	"\vRetryPreset\x12\x1c\n" +
+	"\x18RETRY_PRESET_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15RETRY_PRESET_STANDARD\x10\x01\x12\x1c\n" +
+	"\x18RETRY_PRESET_THREE_TIMES\x10\x02\x12\x1b\n" +
+	"\x17RETRY_PRESET_FIVE_TIMES\x10\x032\xc9\x05\n" +
 	"\x0fEndpointService\x12u\n" +
 	"\x0eCreateEndpoint\x120.posthaste.subscription.v1.CreateEndpointRequest\x1a1.posthaste.subscription.v1.CreateEndpointResponse\x12l\n" +
 	"\vGetEndpoint\x12-.posthaste.subscription.v1.GetEndpointRequest\x1a..posthaste.subscription.v1.GetEndpointResponse\x12r\n" +
@@ -1216,68 +1312,70 @@ func file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP() []byte 
 	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescData
 }
 
-var file_posthaste_subscription_v1_endpoint_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_posthaste_subscription_v1_endpoint_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_posthaste_subscription_v1_endpoint_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_posthaste_subscription_v1_endpoint_service_proto_goTypes = []any{
 	(SignatureScheme)(0),           // 0: posthaste.subscription.v1.SignatureScheme
 	(EndpointState)(0),             // 1: posthaste.subscription.v1.EndpointState
 	(PayloadFormat)(0),             // 2: posthaste.subscription.v1.PayloadFormat
-	(*Endpoint)(nil),               // 3: posthaste.subscription.v1.Endpoint
-	(*RetryPolicy)(nil),            // 4: posthaste.subscription.v1.RetryPolicy
-	(*CreateEndpointRequest)(nil),  // 5: posthaste.subscription.v1.CreateEndpointRequest
-	(*CreateEndpointResponse)(nil), // 6: posthaste.subscription.v1.CreateEndpointResponse
-	(*GetEndpointRequest)(nil),     // 7: posthaste.subscription.v1.GetEndpointRequest
-	(*GetEndpointResponse)(nil),    // 8: posthaste.subscription.v1.GetEndpointResponse
-	(*ListEndpointsRequest)(nil),   // 9: posthaste.subscription.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil),  // 10: posthaste.subscription.v1.ListEndpointsResponse
-	(*UpdateEndpointRequest)(nil),  // 11: posthaste.subscription.v1.UpdateEndpointRequest
-	(*UpdateEndpointResponse)(nil), // 12: posthaste.subscription.v1.UpdateEndpointResponse
-	(*DeleteEndpointRequest)(nil),  // 13: posthaste.subscription.v1.DeleteEndpointRequest
-	(*DeleteEndpointResponse)(nil), // 14: posthaste.subscription.v1.DeleteEndpointResponse
-	(*RotateSecretRequest)(nil),    // 15: posthaste.subscription.v1.RotateSecretRequest
-	(*RotateSecretResponse)(nil),   // 16: posthaste.subscription.v1.RotateSecretResponse
-	(*durationpb.Duration)(nil),    // 17: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),  // 18: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),  // 19: google.protobuf.FieldMask
+	(RetryPreset)(0),               // 3: posthaste.subscription.v1.RetryPreset
+	(*Endpoint)(nil),               // 4: posthaste.subscription.v1.Endpoint
+	(*RetryPolicy)(nil),            // 5: posthaste.subscription.v1.RetryPolicy
+	(*CreateEndpointRequest)(nil),  // 6: posthaste.subscription.v1.CreateEndpointRequest
+	(*CreateEndpointResponse)(nil), // 7: posthaste.subscription.v1.CreateEndpointResponse
+	(*GetEndpointRequest)(nil),     // 8: posthaste.subscription.v1.GetEndpointRequest
+	(*GetEndpointResponse)(nil),    // 9: posthaste.subscription.v1.GetEndpointResponse
+	(*ListEndpointsRequest)(nil),   // 10: posthaste.subscription.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),  // 11: posthaste.subscription.v1.ListEndpointsResponse
+	(*UpdateEndpointRequest)(nil),  // 12: posthaste.subscription.v1.UpdateEndpointRequest
+	(*UpdateEndpointResponse)(nil), // 13: posthaste.subscription.v1.UpdateEndpointResponse
+	(*DeleteEndpointRequest)(nil),  // 14: posthaste.subscription.v1.DeleteEndpointRequest
+	(*DeleteEndpointResponse)(nil), // 15: posthaste.subscription.v1.DeleteEndpointResponse
+	(*RotateSecretRequest)(nil),    // 16: posthaste.subscription.v1.RotateSecretRequest
+	(*RotateSecretResponse)(nil),   // 17: posthaste.subscription.v1.RotateSecretResponse
+	(*durationpb.Duration)(nil),    // 18: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),  // 19: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),  // 20: google.protobuf.FieldMask
 }
 var file_posthaste_subscription_v1_endpoint_service_proto_depIdxs = []int32{
 	2,  // 0: posthaste.subscription.v1.Endpoint.format:type_name -> posthaste.subscription.v1.PayloadFormat
-	17, // 1: posthaste.subscription.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	4,  // 2: posthaste.subscription.v1.Endpoint.retry_policy:type_name -> posthaste.subscription.v1.RetryPolicy
+	18, // 1: posthaste.subscription.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	5,  // 2: posthaste.subscription.v1.Endpoint.retry_policy:type_name -> posthaste.subscription.v1.RetryPolicy
 	1,  // 3: posthaste.subscription.v1.Endpoint.state:type_name -> posthaste.subscription.v1.EndpointState
-	18, // 4: posthaste.subscription.v1.Endpoint.create_time:type_name -> google.protobuf.Timestamp
-	18, // 5: posthaste.subscription.v1.Endpoint.update_time:type_name -> google.protobuf.Timestamp
+	19, // 4: posthaste.subscription.v1.Endpoint.create_time:type_name -> google.protobuf.Timestamp
+	19, // 5: posthaste.subscription.v1.Endpoint.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 6: posthaste.subscription.v1.Endpoint.signature_scheme:type_name -> posthaste.subscription.v1.SignatureScheme
-	18, // 7: posthaste.subscription.v1.Endpoint.old_secret_expire_time:type_name -> google.protobuf.Timestamp
-	17, // 8: posthaste.subscription.v1.RetryPolicy.delays:type_name -> google.protobuf.Duration
-	17, // 9: posthaste.subscription.v1.RetryPolicy.horizon:type_name -> google.protobuf.Duration
-	3,  // 10: posthaste.subscription.v1.CreateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	3,  // 11: posthaste.subscription.v1.CreateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	3,  // 12: posthaste.subscription.v1.GetEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	3,  // 13: posthaste.subscription.v1.ListEndpointsResponse.endpoints:type_name -> posthaste.subscription.v1.Endpoint
-	3,  // 14: posthaste.subscription.v1.UpdateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	19, // 15: posthaste.subscription.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
-	3,  // 16: posthaste.subscription.v1.UpdateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	0,  // 17: posthaste.subscription.v1.RotateSecretRequest.signature_scheme:type_name -> posthaste.subscription.v1.SignatureScheme
-	17, // 18: posthaste.subscription.v1.RotateSecretRequest.overlap:type_name -> google.protobuf.Duration
-	3,  // 19: posthaste.subscription.v1.RotateSecretResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	5,  // 20: posthaste.subscription.v1.EndpointService.CreateEndpoint:input_type -> posthaste.subscription.v1.CreateEndpointRequest
-	7,  // 21: posthaste.subscription.v1.EndpointService.GetEndpoint:input_type -> posthaste.subscription.v1.GetEndpointRequest
-	9,  // 22: posthaste.subscription.v1.EndpointService.ListEndpoints:input_type -> posthaste.subscription.v1.ListEndpointsRequest
-	11, // 23: posthaste.subscription.v1.EndpointService.UpdateEndpoint:input_type -> posthaste.subscription.v1.UpdateEndpointRequest
-	13, // 24: posthaste.subscription.v1.EndpointService.DeleteEndpoint:input_type -> posthaste.subscription.v1.DeleteEndpointRequest
-	15, // 25: posthaste.subscription.v1.EndpointService.RotateSecret:input_type -> posthaste.subscription.v1.RotateSecretRequest
-	6,  // 26: posthaste.subscription.v1.EndpointService.CreateEndpoint:output_type -> posthaste.subscription.v1.CreateEndpointResponse
-	8,  // 27: posthaste.subscription.v1.EndpointService.GetEndpoint:output_type -> posthaste.subscription.v1.GetEndpointResponse
-	10, // 28: posthaste.subscription.v1.EndpointService.ListEndpoints:output_type -> posthaste.subscription.v1.ListEndpointsResponse
-	12, // 29: posthaste.subscription.v1.EndpointService.UpdateEndpoint:output_type -> posthaste.subscription.v1.UpdateEndpointResponse
-	14, // 30: posthaste.subscription.v1.EndpointService.DeleteEndpoint:output_type -> posthaste.subscription.v1.DeleteEndpointResponse
-	16, // 31: posthaste.subscription.v1.EndpointService.RotateSecret:output_type -> posthaste.subscription.v1.RotateSecretResponse
-	26, // [26:32] is the sub-list for method output_type
-	20, // [20:26] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	19, // 7: posthaste.subscription.v1.Endpoint.old_secret_expire_time:type_name -> google.protobuf.Timestamp
+	18, // 8: posthaste.subscription.v1.RetryPolicy.delays:type_name -> google.protobuf.Duration
+	18, // 9: posthaste.subscription.v1.RetryPolicy.horizon:type_name -> google.protobuf.Duration
+	3,  // 10: posthaste.subscription.v1.RetryPolicy.preset:type_name -> posthaste.subscription.v1.RetryPreset
+	4,  // 11: posthaste.subscription.v1.CreateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	4,  // 12: posthaste.subscription.v1.CreateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	4,  // 13: posthaste.subscription.v1.GetEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	4,  // 14: posthaste.subscription.v1.ListEndpointsResponse.endpoints:type_name -> posthaste.subscription.v1.Endpoint
+	4,  // 15: posthaste.subscription.v1.UpdateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	20, // 16: posthaste.subscription.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 17: posthaste.subscription.v1.UpdateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	0,  // 18: posthaste.subscription.v1.RotateSecretRequest.signature_scheme:type_name -> posthaste.subscription.v1.SignatureScheme
+	18, // 19: posthaste.subscription.v1.RotateSecretRequest.overlap:type_name -> google.protobuf.Duration
+	4,  // 20: posthaste.subscription.v1.RotateSecretResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	6,  // 21: posthaste.subscription.v1.EndpointService.CreateEndpoint:input_type -> posthaste.subscription.v1.CreateEndpointRequest
+	8,  // 22: posthaste.subscription.v1.EndpointService.GetEndpoint:input_type -> posthaste.subscription.v1.GetEndpointRequest
+	10, // 23: posthaste.subscription.v1.EndpointService.ListEndpoints:input_type -> posthaste.subscription.v1.ListEndpointsRequest
+	12, // 24: posthaste.subscription.v1.EndpointService.UpdateEndpoint:input_type -> posthaste.subscription.v1.UpdateEndpointRequest
+	14, // 25: posthaste.subscription.v1.EndpointService.DeleteEndpoint:input_type -> posthaste.subscription.v1.DeleteEndpointRequest
+	16, // 26: posthaste.subscription.v1.EndpointService.RotateSecret:input_type -> posthaste.subscription.v1.RotateSecretRequest
+	7,  // 27: posthaste.subscription.v1.EndpointService.CreateEndpoint:output_type -> posthaste.subscription.v1.CreateEndpointResponse
+	9,  // 28: posthaste.subscription.v1.EndpointService.GetEndpoint:output_type -> posthaste.subscription.v1.GetEndpointResponse
+	11, // 29: posthaste.subscription.v1.EndpointService.ListEndpoints:output_type -> posthaste.subscription.v1.ListEndpointsResponse
+	13, // 30: posthaste.subscription.v1.EndpointService.UpdateEndpoint:output_type -> posthaste.subscription.v1.UpdateEndpointResponse
+	15, // 31: posthaste.subscription.v1.EndpointService.DeleteEndpoint:output_type -> posthaste.subscription.v1.DeleteEndpointResponse
+	17, // 32: posthaste.subscription.v1.EndpointService.RotateSecret:output_type -> posthaste.subscription.v1.RotateSecretResponse
+	27, // [27:33] is the sub-list for method output_type
+	21, // [21:27] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_subscription_v1_endpoint_service_proto_init() }
@@ -1290,7 +1388,7 @@ func file_posthaste_subscription_v1_endpoint_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_posthaste_subscription_v1_endpoint_service_proto_rawDesc), len(file_posthaste_subscription_v1_endpoint_service_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
