@@ -154,3 +154,25 @@ func TestDelivery_LooksAtAnEndpointThatItHasNoLaneOf(t *testing.T) {
 		}
 	}
 }
+
+// An endpoint that failed is left alone for long; its owner's word ends that.
+func TestDelivery_TriesAnEndpointThatItsOwnerResendsTo(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	rc := testkit.NewReceiver(t)
+	rc.Always(testkit.Status(http.StatusInternalServerError))
+	b.endpoint("ep_1", rc.URL)
+	b.exec(`UPDATE endpoint SET retry_policy = '{"delays": [3600000000000]}'`)
+	const subs = 6
+	for i := range subs {
+		b.subscribe(fmt.Sprint("sub_", i), "ep_1")
+	}
+	b.deliver()
+	for i := range subs {
+		b.send(fmt.Sprint("sub_", i), "ep_1")
+	}
+	b.stored(`SELECT count(*) = $1 FROM owed_push`, subs)
+	rc.Always(testkit.Status(http.StatusOK))
+	b.replay("sub_0", "ep_1", 0)
+	b.stored(`SELECT count(*) = $1 FROM acknowledged`, subs)
+}

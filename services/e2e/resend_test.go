@@ -40,8 +40,8 @@ func (d *deployment) awaitStatistics(parent string, are func(client.PushStatisti
 	}
 }
 
-// What is parked is counted, listed, and resent when its endpoint heals: all of
-// it, once, while pushes of others go on. The counts add up all the way.
+// What is parked is counted, listed, and resent when its endpoint heals: all that
+// the endpoint was owed comes, each once. The counts add up all the way.
 func TestPromise_ParkedIsVisibleAndResent(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(d *deployment) {
@@ -57,7 +57,8 @@ func TestPromise_ParkedIsVisibleAndResent(t *testing.T) {
 		for _, n := range numbers {
 			d.report(moving(n, 1))
 		}
-		d.awaitStatistics(ill.endpoint.Name, func(s client.PushStatistics) bool { return s.ParkedPushes == waybills && s.Parked == waybills })
+		// After a few failures in a row the rest is held rather than tried and parked.
+		s := d.awaitStatistics(ill.endpoint.Name, func(s client.PushStatistics) bool { return s.Parked > 0 && s.Parked+s.Pending == waybills })
 		spent := client.ParkedFilter{Endpoint: ill.endpoint.ID(), Reasons: []string{"retries_spent"}}
 		parked := map[string]bool{}
 		for p, err := range d.Control.ParkedPushes(t.Context(), spent) {
@@ -66,7 +67,7 @@ func TestPromise_ParkedIsVisibleAndResent(t *testing.T) {
 			}
 			parked[p.ID] = true
 		}
-		if n, err := d.Control.CountParkedPushes(t.Context(), spent); err != nil || n.Count != waybills || len(parked) != waybills {
+		if n, err := d.Control.CountParkedPushes(t.Context(), spent); err != nil || n.Count != s.ParkedPushes || int64(len(parked)) != n.Count {
 			t.Fatalf("%d are listed and %+v counted, %v", len(parked), n, err)
 		}
 
@@ -77,23 +78,28 @@ func TestPromise_ParkedIsVisibleAndResent(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s := d.awaitStatistics(ill.endpoint.Name, func(s client.PushStatistics) bool { return s.Acknowledged == waybills })
-		if s.ParkedPushes+s.PendingPushes+s.InFlight != 0 {
-			t.Errorf("left is %+v", s)
+		after := d.awaitStatistics(ill.endpoint.Name, func(s client.PushStatistics) bool { return s.Acknowledged == waybills })
+		if after.ParkedPushes+after.PendingPushes+after.InFlight != 0 {
+			t.Errorf("left is %+v", after)
 		}
+		came := map[string]bool{}
 		for _, r := range ill.Requests()[before:] {
 			p := ill.decode(r)
-			if !parked[p.PushID] || p.AfterRevision != 0 {
-				t.Errorf("got %s (%d,%d], which was not parked or comes twice", p.PushID, p.AfterRevision, p.Revision)
+			if came[p.PushID] || p.AfterRevision != 0 || p.Revision != 1 {
+				t.Errorf("got %s (%d,%d], which comes twice or isn't what was owed", p.PushID, p.AfterRevision, p.Revision)
 			}
+			came[p.PushID] = true
 			delete(parked, p.PushID)
+		}
+		if len(came) != waybills || len(parked) != 0 {
+			t.Errorf("%d pushes came, and %d of the parked ones did not", len(came), len(parked))
 		}
 		jobs := 0
 		for j, err := range d.Control.PushJobs(t.Context()) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if jobs++; j.State != client.JobDone || j.Matched != waybills || j.Sent != waybills || j.RequestID != "heal-1" {
+			if jobs++; j.State != client.JobDone || j.Matched != s.ParkedPushes || j.Sent != j.Matched || j.RequestID != "heal-1" {
 				t.Errorf("the job is %+v", j)
 			}
 		}
@@ -160,8 +166,9 @@ func TestPromise_RotationNeedsNoDowntime(t *testing.T) {
 		// pushes sends changes until a push is as it should be; all verify.
 		pushes := func(what string, is func(r testkit.Request) bool) {
 			t.Helper()
-			for is := is; ; n++ {
+			for {
 				d.report(moving("SFROT1", n), moving("SFROT2", n))
+				n++
 				c.Await(seen + 1)
 				good := false
 				for _, r := range c.Requests()[seen:] {
