@@ -121,7 +121,8 @@ type EgressConfig struct {
 
 // WorkConfig says how work is divided.
 type WorkConfig struct {
-	Shards int `default:"1" help:"Parts that normalizing, matching and delivery are divided into, 1 to 64; the most instances that can share the work. All instances must agree."`
+	Shards           int           `default:"1" help:"Parts that normalizing, matching and delivery are divided into, 1 to 64; the most instances that can share the work. All instances must agree."`
+	AttemptRetention time.Duration `default:"720h" help:"How long the log of attempts is kept; it goes a whole day at a time."`
 }
 
 // Validate checks what the types can't. It names the flag and the rule.
@@ -143,6 +144,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Work.Shards < 1 || c.Work.Shards > 64 {
 		bad("--shards is %d and must be from 1 to 64", c.Work.Shards)
+	}
+	if c.Work.AttemptRetention < 24*time.Hour {
+		bad("--attempt-retention is %s and must be at least 24h", c.Work.AttemptRetention)
 	}
 	if r := c.Stream.Replicas; r != 1 && r != 3 && r != 5 {
 		bad("--stream-replicas is %d and must be 1, 3 or 5", r)
