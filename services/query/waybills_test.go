@@ -123,7 +123,7 @@ func TestListTraceEvents_PagesAreKeptByALateEvent(t *testing.T) {
 		if len(got) == 2 {
 			next := updateAt("SF0001", 6)
 			next.GetWaybill().Revision = 7
-			next.Events = slices.Insert(next.Events, 1, late)
+			next.Events = slices.Insert(next.GetEvents(), 1, late)
 			b.publish(next)
 		}
 	}

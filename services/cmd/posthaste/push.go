@@ -58,7 +58,7 @@ func (c *pushListCmd) Run() error {
 			resp, err := call(ctx, conn.waybills.ListPushes, &trackingv1.ListPushesRequest{Parent: parent, PageToken: token})
 			return resp.GetPushes(), resp.GetNextPageToken(), err
 		}, func(p *deliveryv1.Push) error {
-			return l.add(p, p.GetId(), pushRange(p), word(p.GetState().String(), "PUSH_STATE_"), fmt.Sprint(p.GetAttemptCount()),
+			return l.add(p, p.GetId(), pushRange(p), word(p.GetState().String(), "PUSH_STATE_"), number(p.GetAttemptCount()),
 				when(p.GetLastAttemptTime()), when(p.GetNextAttemptTime()), p.GetParkReason())
 		}))
 	})
@@ -109,8 +109,8 @@ func (c *pushAttemptsCmd) Run() error {
 			if p.GetReusedConnection() {
 				connect = "reused"
 			}
-			return l.add(a, when(a.GetAttemptTime()), a.GetPushId(), fmt.Sprint(a.GetNumber()), word(a.GetOutcome().String(), "ATTEMPT_OUTCOME_"),
-				fmt.Sprint(a.GetHttpStatus()), long(a.GetDuration()), long(p.GetDns()), connect, long(p.GetTls()), long(p.GetFirstByte()),
+			return l.add(a, when(a.GetAttemptTime()), a.GetPushId(), number(a.GetNumber()), word(a.GetOutcome().String(), "ATTEMPT_OUTCOME_"),
+				number(a.GetHttpStatus()), long(a.GetDuration()), long(p.GetDns()), connect, long(p.GetTls()), long(p.GetFirstByte()),
 				a.GetErrorClass(), when(a.GetNextAttemptTime()))
 		}))
 	})
@@ -165,7 +165,7 @@ func (c *pushParkedCmd) Run() error {
 			return resp.GetParkedPushes(), resp.GetNextPageToken(), err
 		}, func(m *deliveryv1.ParkedPush) error {
 			p := m.GetPush()
-			return l.add(m, p.GetId(), pushRange(p), strings.TrimPrefix(p.GetWaybill(), "waybills/"), lastPart(p.GetEndpoint()), fmt.Sprint(p.GetAttemptCount()),
+			return l.add(m, p.GetId(), pushRange(p), strings.TrimPrefix(p.GetWaybill(), "waybills/"), lastPart(p.GetEndpoint()), number(p.GetAttemptCount()),
 				when(m.GetParkTime()), p.GetParkReason())
 		}))
 	})
@@ -181,9 +181,9 @@ func (c *pushParkedCmd) count(ctx context.Context, conn *connection, filter *del
 	}
 	l := conn.list("ENDPOINT", "WHY", "COUNT", "OLDEST")
 	for _, g := range resp.GetGroups() {
-		_ = l.add(g, lastPart(g.GetEndpoint()), g.GetReason(), fmt.Sprint(g.GetCount()), when(g.GetOldestParkTime()))
+		_ = l.add(g, lastPart(g.GetEndpoint()), g.GetReason(), number(g.GetCount()), when(g.GetOldestParkTime()))
 	}
-	_ = l.add(resp, "all", "", fmt.Sprint(resp.GetCount()), "")
+	_ = l.add(resp, "all", "", number(resp.GetCount()), "")
 	return l.end(nil)
 }
 
@@ -272,7 +272,7 @@ func (c *connection) follow(ctx context.Context, j *deliveryv1.PushJob, noWait b
 
 func (c *connection) showJob(j *deliveryv1.PushJob) error {
 	return c.show(j, "job", lastPart(j.GetName()), "does", word(j.GetKind().String(), "PUSH_JOB_KIND_"), "state", jobState(j),
-		"matched", fmt.Sprint(j.GetMatchedCount()), "sent", fmt.Sprint(j.GetSentCount()), "skipped", fmt.Sprint(j.GetSkippedCount()),
+		"matched", number(j.GetMatchedCount()), "sent", number(j.GetSentCount()), "skipped", number(j.GetSkippedCount()),
 		"caller", j.GetCaller(), "created", when(j.GetCreateTime()), "ended", when(j.GetEndTime()))
 }
 
@@ -293,7 +293,7 @@ func (c *pushJobsCmd) Run() error {
 			return resp.GetJobs(), resp.GetNextPageToken(), err
 		}, func(j *deliveryv1.PushJob) error {
 			return l.add(j, lastPart(j.GetName()), word(j.GetKind().String(), "PUSH_JOB_KIND_"), jobState(j),
-				fmt.Sprint(j.GetMatchedCount()), fmt.Sprint(j.GetSentCount()), fmt.Sprint(j.GetSkippedCount()), j.GetCaller(), when(j.GetCreateTime()))
+				number(j.GetMatchedCount()), number(j.GetSentCount()), number(j.GetSkippedCount()), j.GetCaller(), when(j.GetCreateTime()))
 		}))
 	})
 }
@@ -333,9 +333,9 @@ func (c *pushStatsCmd) Run() error {
 			return err
 		}
 		s := resp.GetStatistics()
-		return conn.show(s, "subscriptions", fmt.Sprint(s.GetSubscriptionCount()), "accepted", fmt.Sprint(s.GetAcceptedCount()),
-			"  waiting", fmt.Sprint(s.GetWaitingCount()), "  in flight", fmt.Sprint(s.GetInFlightCount()), "  pending", fmt.Sprint(s.GetPendingCount()),
-			"  acknowledged", fmt.Sprint(s.GetAcknowledgedCount()), "  parked", fmt.Sprint(s.GetParkedCount()), "  cancelled", fmt.Sprint(s.GetCancelledCount()),
-			"pending pushes", fmt.Sprint(s.GetPendingPushCount()), "parked pushes", fmt.Sprint(s.GetParkedPushCount()), "oldest pending", when(s.GetOldestPendingTime()))
+		return conn.show(s, "subscriptions", number(s.GetSubscriptionCount()), "accepted", number(s.GetAcceptedCount()),
+			"  waiting", number(s.GetWaitingCount()), "  in flight", number(s.GetInFlightCount()), "  pending", number(s.GetPendingCount()),
+			"  acknowledged", number(s.GetAcknowledgedCount()), "  parked", number(s.GetParkedCount()), "  cancelled", number(s.GetCancelledCount()),
+			"pending pushes", number(s.GetPendingPushCount()), "parked pushes", number(s.GetParkedPushCount()), "oldest pending", when(s.GetOldestPendingTime()))
 	})
 }

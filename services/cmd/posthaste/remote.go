@@ -259,3 +259,6 @@ func pointInTime(flag, text string) (*timestamppb.Timestamp, error) {
 	}
 	return timestamppb.New(t), nil
 }
+
+// number is how a table shows one.
+func number[N int32 | int64 | uint64](n N) string { return fmt.Sprint(n) }

@@ -56,7 +56,7 @@ func (c *subscriptionListCmd) Run() error {
 			return resp.GetSubscriptions(), resp.GetNextPageToken(), err
 		}, func(s *subscriptionv1.Subscription) error {
 			return l.add(s, lastPart(s.GetName()), subscriptionState(s), s.GetCarrierCode()+"/"+s.GetWaybillNumber(), lastPart(s.GetEndpoint()),
-				fmt.Sprint(s.GetPushedRevision()), fmt.Sprint(s.GetAcknowledgedRevision()))
+				number(s.GetPushedRevision()), number(s.GetAcknowledgedRevision()))
 		}))
 	})
 }
@@ -72,8 +72,8 @@ func (c *connection) showSubscription(s *subscriptionv1.Subscription) error {
 	}
 	return c.show(s,
 		"subscription", lastPart(s.GetName()), "state", subscriptionState(s), "waybill", s.GetCarrierCode()+"/"+s.GetWaybillNumber(),
-		"endpoint", lastPart(s.GetEndpoint()), "metadata", strings.Join(metadata, " "), "pushed", fmt.Sprint(s.GetPushedRevision()),
-		"acknowledged", fmt.Sprint(s.GetAcknowledgedRevision()), "tail", long(s.GetTail()), "created", when(s.GetCreateTime()),
+		"endpoint", lastPart(s.GetEndpoint()), "metadata", strings.Join(metadata, " "), "pushed", number(s.GetPushedRevision()),
+		"acknowledged", number(s.GetAcknowledgedRevision()), "tail", long(s.GetTail()), "created", when(s.GetCreateTime()),
 		"expires", when(s.GetExpireTime()), "completes", when(s.GetCompleteTime()))
 }
 

@@ -50,8 +50,8 @@ func (c *waybillGetCmd) Run() error {
 }
 
 func (c *connection) showWaybill(w *trackingv1.Waybill) error {
-	return c.show(w, "waybill", w.GetCarrierCode()+"/"+w.GetWaybillNumber(), "status", waybillStatus(w), "revision", fmt.Sprint(w.GetRevision()),
-		"events", fmt.Sprint(w.GetEventCount()), "changed", when(w.GetUpdateTime()))
+	return c.show(w, "waybill", w.GetCarrierCode()+"/"+w.GetWaybillNumber(), "status", waybillStatus(w), "revision", number(w.GetRevision()),
+		"events", number(w.GetEventCount()), "changed", when(w.GetUpdateTime()))
 }
 
 func waybillStatus(w *trackingv1.Waybill) string {
@@ -62,7 +62,7 @@ var eventHead = []string{"TIME", "REVISION", "KIND", "STATUS", "TEXT"}
 
 func eventCells(e *trackingv1.TraceEvent) []string {
 	return []string{
-		e.GetTime().GetLocal(), fmt.Sprint(e.GetRevision()), word(e.GetKind().String(), "EVENT_KIND_"), word(e.GetStatus().String(), "STATUS_"), e.GetText(),
+		e.GetTime().GetLocal(), number(e.GetRevision()), word(e.GetKind().String(), "EVENT_KIND_"), word(e.GetStatus().String(), "STATUS_"), e.GetText(),
 	}
 }
 
@@ -85,7 +85,7 @@ func (c *waybillWatchCmd) Run() error {
 			m, err := stream.Recv()
 			switch {
 			case ctx.Err() != nil || errors.Is(err, io.EOF):
-				return nil
+				return nil //nolint:nilerr // Ctrl-C, or the server's end
 			case err != nil:
 				return err
 			case m.GetWaybill() == nil: // a heartbeat
