@@ -448,7 +448,7 @@ func TestPushes_AreOfAWaybillOrASubscription(t *testing.T) {
 		}
 	}
 	id := trace.ID{CarrierCode: "sf", WaybillNumber: "SF100"}
-	for a, err := range c.Attempts(t.Context(), id.Name(), "psh_1_2") {
+	for a, err := range c.Attempts(t.Context(), id.Name(), client.AttemptFilter{PushID: "psh_1_2"}) {
 		want := client.Attempt{
 			ID: "att_1", PushID: "psh_1_2", Subscription: "waybills/sf/SF100", Number: 1, HTTPStatus: 503, ErrorClass: "http_503", Outcome: client.AttemptRetry,
 		}

@@ -12,6 +12,7 @@ import (
 	_ "google.golang.org/grpc/health" // lets balancing leave out servers that aren't ready
 	"google.golang.org/grpc/keepalive"
 
+	deliveryv1 "github.com/posthaste/posthaste/pkg/api/posthaste/delivery/v1"
 	ingestv1 "github.com/posthaste/posthaste/pkg/api/posthaste/ingest/v1"
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
@@ -25,6 +26,7 @@ type Client struct {
 	endpoints     subscriptionv1.EndpointServiceClient
 	subscriptions subscriptionv1.SubscriptionServiceClient
 	waybills      trackingv1.WaybillServiceClient
+	pushes        deliveryv1.PushServiceClient
 	ingest        ingestv1.IngestServiceClient
 
 	// How watches come back; tests make it quicker.
@@ -123,6 +125,7 @@ func Dial(target string, opts ...Option) (*Client, error) {
 		endpoints:     subscriptionv1.NewEndpointServiceClient(conn),
 		subscriptions: subscriptionv1.NewSubscriptionServiceClient(conn),
 		waybills:      trackingv1.NewWaybillServiceClient(conn),
+		pushes:        deliveryv1.NewPushServiceClient(conn),
 		ingest:        ingestv1.NewIngestServiceClient(conn),
 		silence:       watchSilence,
 		backoff:       watchBackoff,

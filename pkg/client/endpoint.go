@@ -54,7 +54,8 @@ var endpointStates = map[subscriptionv1.EndpointState]EndpointState{
 type Endpoint struct {
 	Name string
 	URL  string
-	// Secret is set in the answer of [Client.CreateEndpoint] only.
+	// Secret is set in the answers of [Client.CreateEndpoint] and
+	// [Client.RotateSecret] only, and never for [SchemeEd25519].
 	Secret Secret
 	// IncludeTrace adds the whole trace to each push.
 	IncludeTrace bool
@@ -69,8 +70,45 @@ type Endpoint struct {
 	FailureThreshold int
 	// Operations says that the tenant's operational events are posted here.
 	Operations bool
-	CreateTime time.Time
-	UpdateTime time.Time
+	CreateTime  time.Time
+	UpdateTime  time.Time
+	// Scheme is how pushes are signed.
+	Scheme SignatureScheme
+	// PublicKeys are those of the live keys, in the form that webhook.ParsePublicKey
+	// reads, the newest first; none for [SchemeHMAC].
+	PublicKeys []string
+	// OldSecretExpireTime is until when the key before the last rotation signs too;
+	// zero when only one key is live.
+	OldSecretExpireTime time.Time
+}
+
+// SignatureScheme is how pushes are signed. Receivers needn't know it:
+// webhook.Verifier takes both.
+type SignatureScheme string
+
+// The schemes. Others may be added.
+const (
+	// SchemeHMAC is HMAC-SHA256 with a secret that both sides have.
+	SchemeHMAC SignatureScheme = "hmac-sha256"
+	// SchemeEd25519 is Ed25519: receivers check with a public key.
+	SchemeEd25519 SignatureScheme = "ed25519"
+)
+
+var signatureSchemes = map[subscriptionv1.SignatureScheme]SignatureScheme{
+	subscriptionv1.SignatureScheme_SIGNATURE_SCHEME_HMAC_SHA256: SchemeHMAC,
+	subscriptionv1.SignatureScheme_SIGNATURE_SCHEME_ED25519:     SchemeEd25519,
+}
+
+// toScheme is unspecified for an empty scheme, and refused by the server for an
+// unknown one.
+func toScheme(s SignatureScheme) subscriptionv1.SignatureScheme {
+	if s == "" {
+		return subscriptionv1.SignatureScheme_SIGNATURE_SCHEME_UNSPECIFIED
+	}
+	if m := toState(signatureSchemes, s); m != 0 {
+		return m
+	}
+	return -1
 }
 
 // ID is the last part of the name: "ep_…".
@@ -113,7 +151,9 @@ type NewEndpoint struct {
 	// URL is absolute, http or https, at most 2,048 characters.
 	URL string
 	// Secret is made by the server when empty.
-	Secret       Secret
+	Secret Secret
+	// Scheme is how pushes are signed; empty means [SchemeHMAC].
+	Scheme       SignatureScheme
 	IncludeTrace bool
 	// MaxInFlight is the most attempts at once, 1 to 256; 0 means 16.
 	MaxInFlight int
@@ -156,7 +196,7 @@ func (c *Client) CreateEndpoint(ctx context.Context, n NewEndpoint) (Endpoint, e
 	resp, err := c.endpoints.CreateEndpoint(ctx, &subscriptionv1.CreateEndpointRequest{
 		Parent: c.parent(),
 		Endpoint: &subscriptionv1.Endpoint{
-			Url: n.URL, Secret: string(n.Secret), IncludeTrace: n.IncludeTrace, MaxInFlight: toInt32(n.MaxInFlight),
+			Url: n.URL, Secret: string(n.Secret), SignatureScheme: toScheme(n.Scheme), IncludeTrace: n.IncludeTrace, MaxInFlight: toInt32(n.MaxInFlight),
 			Timeout: toDuration(n.Timeout), RetryPolicy: toRetryPolicy(n.Retry), DisplayName: n.DisplayName,
 			FailureThreshold: toInt32(n.FailureThreshold), Operations: n.Operations,
 		},
@@ -236,6 +276,36 @@ func (c *Client) UpdateEndpoint(ctx context.Context, name string, u EndpointUpda
 	return fromEndpoint(resp.GetEndpoint()), fail("update "+name, err)
 }
 
+// Rotation says how [Client.RotateSecret] goes about it. The zero value makes a new
+// key of the same scheme, beside which the old one stays live for 24 hours.
+type Rotation struct {
+	// Secret is the new key; made by the server when empty.
+	Secret Secret
+	// Scheme is that of the new key; empty keeps the endpoint's.
+	Scheme SignatureScheme
+	// Overlap is how long the old key stays live, at most 30 days; 0 means 24 h.
+	Overlap time.Duration
+	// Now drops every old key at once: for one that has leaked.
+	Now bool
+	// RequestID is as in [NewEndpoint].
+	RequestID string
+}
+
+// RotateSecret gives an endpoint a new signing key. While the old one is live,
+// pushes are signed by both: let the receiver know the new one before it ends.
+// [ErrPrecondition] while a key from an earlier rotation is live.
+func (c *Client) RotateSecret(ctx context.Context, name string, r Rotation) (Endpoint, error) {
+	name = c.endpointName(name)
+	overlap := toDuration(r.Overlap)
+	if r.Now {
+		overlap = durationpb.New(0)
+	}
+	resp, err := c.endpoints.RotateSecret(ctx, &subscriptionv1.RotateSecretRequest{
+		Name: name, Secret: string(r.Secret), SignatureScheme: toScheme(r.Scheme), Overlap: overlap, RequestId: requestID(r.RequestID),
+	})
+	return fromEndpoint(resp.GetEndpoint()), fail("rotate the secret of "+name, err)
+}
+
 // DeleteEndpoint removes an endpoint. [ErrPrecondition] while subscriptions use
 // it.
 func (c *Client) DeleteEndpoint(ctx context.Context, name string) error {
@@ -259,6 +329,7 @@ func fromEndpoint(m *subscriptionv1.Endpoint) Endpoint {
 	e := Endpoint{
 		Name: m.GetName(), URL: m.GetUrl(), Secret: Secret(m.GetSecret()), IncludeTrace: m.GetIncludeTrace(),
 		MaxInFlight: int(m.GetMaxInFlight()), Timeout: m.GetTimeout().AsDuration(), State: endpointStates[m.GetState()],
+		Scheme: signatureSchemes[m.GetSignatureScheme()], PublicKeys: m.GetPublicKeys(), OldSecretExpireTime: fromTimestamp(m.GetOldSecretExpireTime()),
 		DisplayName: m.GetDisplayName(), FailureThreshold: int(m.GetFailureThreshold()), Operations: m.GetOperations(), CreateTime: fromTimestamp(m.GetCreateTime()), UpdateTime: fromTimestamp(m.GetUpdateTime()),
 	}
 	if r := m.GetRetryPolicy(); r != nil {

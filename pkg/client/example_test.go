@@ -208,3 +208,64 @@ func ExampleClient_Watch() {
 	// revision 2 scan 2
 	// revision 3 scan 3
 }
+
+// A receiver that sees a gap has what it lacks pushed once more.
+func ExampleClient_ReplayPushes() {
+	c, stop := start(&fake{}, client.WithTenant("shop"))
+	defer stop()
+
+	const have, after = 4, 6 // the newest revision that is stored, and where the push that came begins
+	if after > have {
+		j, err := c.ReplayPushes(context.Background(), client.ReplayTarget{Subscription: "sub_1"}, have, "gap-sub_1-4")
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(j.ID(), j.Kind, "after", j.AfterRevision, j.State)
+	}
+	// Output: job_1 replay after 4 running
+}
+
+// An endpoint was down for days; now that it answers, what was given up is sent.
+func ExampleClient_ResendPushes() {
+	c, stop := start(&fake{}, client.WithTenant("shop"))
+	defer stop()
+	ctx := context.Background()
+
+	spent := client.ParkedFilter{Endpoint: "ep_1", Reasons: []string{"retries_spent"}}
+	n, err := c.CountParkedPushes(ctx, spent)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(n.Count, "parked since", n.Groups[0].Oldest.Format(time.DateOnly))
+	j, err := c.ResendPushes(ctx, spent, "")
+	if err == nil {
+		j, err = c.AwaitPushJob(ctx, j.Name)
+	}
+	fmt.Println(j.Sent, "of", j.Matched, "sent", err)
+	// Output:
+	// 3 parked since 2025-03-01
+	// 3 of 3 sent <nil>
+}
+
+func ExampleClient_RotateSecret() {
+	c, stop := start(&fake{}, client.WithTenant("shop"))
+	defer stop()
+	ctx := context.Background()
+	e, err := c.CreateEndpoint(ctx, client.NewEndpoint{URL: "https://shop.example.com/parcels"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	e, err = c.RotateSecret(ctx, e.ID(), client.Rotation{Overlap: time.Hour})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// Put the new secret beside the old one in the receiver's webhook.Verifier; after
+	// that time the old one can go.
+	fmt.Println(e.Secret, e.OldSecretExpireTime.Format(time.RFC3339))
+	// Output: whsec_*** 2025-03-01T03:00:00Z
+}

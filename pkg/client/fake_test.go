@@ -38,12 +38,14 @@ type fake struct {
 	subscriptionv1.UnimplementedSubscriptionServiceServer
 	trackingv1.UnimplementedWaybillServiceServer
 	ingestv1.UnimplementedIngestServiceServer
+	deliveryv1.UnimplementedPushServiceServer
 
 	mu            sync.Mutex
 	endpoints     []*subscriptionv1.Endpoint
 	subscriptions []*subscriptionv1.Subscription
 	waybills      map[string]*trackingv1.TraceUpdate
 	reported      [][]*ingestv1.ReportedEvent
+	jobs          []*deliveryv1.PushJob
 	requestIDs    map[string]int
 	// fail is asked before each unary call.
 	fail func(method string) error
@@ -64,6 +66,7 @@ func start(f *fake, opts ...client.Option) (*client.Client, func()) {
 	subscriptionv1.RegisterSubscriptionServiceServer(server, f)
 	trackingv1.RegisterWaybillServiceServer(server, f)
 	ingestv1.RegisterIngestServiceServer(server, f)
+	deliveryv1.RegisterPushServiceServer(server, f)
 	f.health = health.NewServer()
 	healthpb.RegisterHealthServer(server, f.health)
 	var served sync.WaitGroup
@@ -148,6 +151,22 @@ func (f *fake) UpdateEndpoint(_ context.Context, req *subscriptionv1.UpdateEndpo
 	}
 	merge(e, req.GetEndpoint(), req.GetUpdateMask().GetPaths())
 	return &subscriptionv1.UpdateEndpointResponse{Endpoint: e}, nil
+}
+
+func (f *fake) RotateSecret(_ context.Context, req *subscriptionv1.RotateSecretRequest) (*subscriptionv1.RotateSecretResponse, error) {
+	e, err := f.endpoint(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	overlap := 24 * time.Hour
+	if req.GetOverlap() != nil {
+		overlap = req.GetOverlap().AsDuration()
+	}
+	e.Secret, e.SignatureScheme = cmp.Or(req.GetSecret(), "whsec_bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3"), req.GetSignatureScheme()
+	if e.OldSecretExpireTime = timestamppb.New(epoch.Add(overlap)); overlap == 0 {
+		e.OldSecretExpireTime = nil
+	}
+	return &subscriptionv1.RotateSecretResponse{Endpoint: e}, nil
 }
 
 func (f *fake) DeleteEndpoint(_ context.Context, req *subscriptionv1.DeleteEndpointRequest) (*subscriptionv1.DeleteEndpointResponse, error) {
@@ -396,3 +415,100 @@ func update(number string, revisions uint64) *trackingv1.TraceUpdate {
 }
 
 func keys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+// parkedPushes are what the fake has parked.
+func parkedPushes() []*deliveryv1.ParkedPush {
+	var list []*deliveryv1.ParkedPush
+	for i := range 3 {
+		id := strconv.Itoa(i + 1)
+		list = append(list, &deliveryv1.ParkedPush{
+			Push: &deliveryv1.Push{
+				Id: "psh_" + id + "_2", Subscription: "tenants/shop/subscriptions/sub_" + id, Endpoint: "tenants/shop/endpoints/ep_1", Waybill: "waybills/sf/SF10" + id,
+				AfterRevision: 1, Revision: 2, State: deliveryv1.PushState_PUSH_STATE_PARKED, AttemptCount: 12, ParkReason: "retries_spent",
+			},
+			ParkTime: timestamppb.New(epoch.Add(time.Duration(i) * time.Minute)),
+		})
+	}
+	return list
+}
+
+func matchingParked(f *deliveryv1.ParkedFilter) []*deliveryv1.ParkedPush {
+	return slices.DeleteFunc(parkedPushes(), func(p *deliveryv1.ParkedPush) bool {
+		return f.GetSubscription() != "" && f.GetSubscription() != p.GetPush().GetSubscription() ||
+			f.GetEndpoint() != "" && f.GetEndpoint() != p.GetPush().GetEndpoint() ||
+			f.GetWaybill() != "" && f.GetWaybill() != p.GetPush().GetWaybill() ||
+			f.GetPushId() != "" && f.GetPushId() != p.GetPush().GetId() ||
+			f.GetStartTime() != nil && p.GetParkTime().AsTime().Before(f.GetStartTime().AsTime())
+	})
+}
+
+func (f *fake) ListParkedPushes(_ context.Context, req *deliveryv1.ListParkedPushesRequest) (*deliveryv1.ListParkedPushesResponse, error) {
+	page, next := page(matchingParked(req.GetFilter()), req.GetPageToken())
+	return &deliveryv1.ListParkedPushesResponse{ParkedPushes: page, NextPageToken: next}, nil
+}
+
+func (f *fake) CountParkedPushes(_ context.Context, req *deliveryv1.CountParkedPushesRequest) (*deliveryv1.CountParkedPushesResponse, error) {
+	n := int64(len(matchingParked(req.GetFilter())))
+	return &deliveryv1.CountParkedPushesResponse{Count: n, Groups: []*deliveryv1.CountParkedPushesResponse_Group{{
+		Endpoint: "tenants/shop/endpoints/ep_1", Reason: "retries_spent", Count: n, OldestParkTime: timestamppb.New(epoch),
+	}}}, nil
+}
+
+// job makes one that runs until it is asked for.
+func (f *fake) job(parent string, j *deliveryv1.PushJob) *deliveryv1.PushJob {
+	j.Name = fmt.Sprintf("%s/pushJobs/job_%d", parent, len(f.jobs)+1)
+	j.State, j.CreateTime = deliveryv1.PushJobState_PUSH_JOB_STATE_RUNNING, timestamppb.New(epoch)
+	f.jobs = append(f.jobs, j)
+	return proto.CloneOf(j)
+}
+
+func (f *fake) ResendPushes(_ context.Context, req *deliveryv1.ResendPushesRequest) (*deliveryv1.ResendPushesResponse, error) {
+	return &deliveryv1.ResendPushesResponse{Job: f.job(req.GetParent(), &deliveryv1.PushJob{
+		Kind: deliveryv1.PushJobKind_PUSH_JOB_KIND_RESEND, Filter: req.GetFilter(), MatchedCount: int64(len(matchingParked(req.GetFilter()))),
+	})}, nil
+}
+
+func (f *fake) ReplayPushes(_ context.Context, req *deliveryv1.ReplayPushesRequest) (*deliveryv1.ReplayPushesResponse, error) {
+	return &deliveryv1.ReplayPushesResponse{Job: f.job(req.GetParent(), &deliveryv1.PushJob{
+		Kind: deliveryv1.PushJobKind_PUSH_JOB_KIND_REPLAY, Subscription: req.GetSubscription(), Waybill: req.GetWaybill(), Endpoint: req.GetEndpoint(),
+		AfterRevision: req.GetAfterRevision(), MatchedCount: 1,
+	})}, nil
+}
+
+func (f *fake) findJob(name string) (*deliveryv1.PushJob, error) {
+	for _, j := range f.jobs {
+		if j.GetName() == name {
+			return j, nil
+		}
+	}
+	return nil, status.Errorf(codes.NotFound, "%s was not found", name)
+}
+
+func (f *fake) GetPushJob(_ context.Context, req *deliveryv1.GetPushJobRequest) (*deliveryv1.GetPushJobResponse, error) {
+	j, err := f.findJob(req.GetName())
+	if err == nil {
+		j.State, j.SentCount = deliveryv1.PushJobState_PUSH_JOB_STATE_DONE, j.GetMatchedCount()
+	}
+	return &deliveryv1.GetPushJobResponse{Job: j}, err
+}
+
+func (f *fake) ListPushJobs(_ context.Context, req *deliveryv1.ListPushJobsRequest) (*deliveryv1.ListPushJobsResponse, error) {
+	page, next := page(f.jobs, req.GetPageToken())
+	return &deliveryv1.ListPushJobsResponse{Jobs: page, NextPageToken: next}, nil
+}
+
+func (f *fake) CancelPushJob(_ context.Context, req *deliveryv1.CancelPushJobRequest) (*deliveryv1.CancelPushJobResponse, error) {
+	j, err := f.findJob(req.GetName())
+	if err == nil {
+		j.State = deliveryv1.PushJobState_PUSH_JOB_STATE_CANCELLED
+	}
+	return &deliveryv1.CancelPushJobResponse{Job: j}, err
+}
+
+func (f *fake) GetPushStatistics(_ context.Context, req *deliveryv1.GetPushStatisticsRequest) (*deliveryv1.GetPushStatisticsResponse, error) {
+	n := int64(len(req.GetParent())) // so that the parent can be told
+	return &deliveryv1.GetPushStatisticsResponse{Statistics: &deliveryv1.PushStatistics{
+		SubscriptionCount: n, AcceptedCount: 21, WaitingCount: 1, InFlightCount: 2, PendingCount: 3, AcknowledgedCount: 4, ParkedCount: 5, CancelledCount: 6,
+		PendingPushCount: 7, ParkedPushCount: 8, OldestPendingTime: timestamppb.New(epoch),
+	}}, nil
+}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	deliveryv1 "github.com/posthaste/posthaste/pkg/api/posthaste/delivery/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/trace"
@@ -93,6 +95,30 @@ type Attempt struct {
 	ResponseExcerpt string
 	// NextAttemptTime is zero when none follows.
 	NextAttemptTime time.Time
+	// Phases are how long its parts took; what didn't happen is 0.
+	Phases AttemptPhases
+}
+
+// AttemptPhases are the parts of an attempt.
+type AttemptPhases struct {
+	// DNS, Connect and TLS are 0 when the connection was there already.
+	DNS, Connect, TLS time.Duration
+	// FirstByte is from the request's end to the answer's first byte.
+	FirstByte time.Duration
+	// Reused says that the connection was there already.
+	Reused bool
+}
+
+// AttemptFilter says which attempts. Its parts are joined by and; the zero value
+// means all.
+type AttemptFilter struct {
+	PushID   string
+	Outcomes []AttemptOutcome
+	// ErrorClass is such as "timeout".
+	ErrorClass string
+	HTTPStatus int
+	// From and Until bound when it began: [From, Until).
+	From, Until time.Time
 }
 
 // Pushes returns the pushes of a waybill or a subscription, newest first. Its
@@ -106,13 +132,22 @@ func (c *Client) Pushes(ctx context.Context, parent string) iter.Seq2[Push, erro
 	}, fromPush)
 }
 
-// Attempts returns the attempts of a waybill or a subscription, newest first;
-// only those of one push unless pushID is empty. Its parent is as in
-// [Client.Pushes]. An error is the last thing it gives.
-func (c *Client) Attempts(ctx context.Context, parent, pushID string) iter.Seq2[Attempt, error] {
-	parent = c.subscriptionName(parent)
+// Attempts returns the attempts of a waybill, a subscription or an endpoint, or of
+// all the tenant's when parent is empty, newest first. Its parent is a waybill's
+// name, as trace.ID.Name makes it, or a subscription's or an endpoint's name or id.
+// An error is the last thing it gives.
+func (c *Client) Attempts(ctx context.Context, parent string, f AttemptFilter) iter.Seq2[Attempt, error] {
+	parent = c.ownerName(parent)
+	req := &trackingv1.ListAttemptsRequest{
+		Parent: parent, PushId: f.PushID, ErrorClass: f.ErrorClass, HttpStatus: toInt32(f.HTTPStatus), StartTime: toTimestamp(f.From), EndTime: toTimestamp(f.Until),
+	}
+	for _, o := range f.Outcomes {
+		req.Outcomes = append(req.Outcomes, toState(attemptOutcomes, o))
+	}
 	return pages("list attempts of "+parent, func(token string) ([]*deliveryv1.Attempt, string, error) {
-		resp, err := c.waybills.ListAttempts(ctx, &trackingv1.ListAttemptsRequest{Parent: parent, PushId: pushID, PageToken: token})
+		req := proto.CloneOf(req) // the sequence may be walked several times
+		req.PageToken = token
+		resp, err := c.waybills.ListAttempts(ctx, req)
 		return resp.GetAttempts(), resp.GetNextPageToken(), err
 	}, fromAttempt)
 }
@@ -126,11 +161,16 @@ func fromPush(m *deliveryv1.Push) Push {
 }
 
 func fromAttempt(m *deliveryv1.Attempt) Attempt {
+	p := m.GetPhases()
 	return Attempt{
 		ID: m.GetId(), PushID: m.GetPushId(), Subscription: m.GetSubscription(), Endpoint: m.GetEndpoint(), Waybill: waybillOf(m.GetWaybill()),
 		AfterRevision: m.GetAfterRevision(), Revision: m.GetRevision(), Number: int(m.GetNumber()), Time: fromTimestamp(m.GetAttemptTime()),
 		Duration: m.GetDuration().AsDuration(), Outcome: attemptOutcomes[m.GetOutcome()], HTTPStatus: int(m.GetHttpStatus()),
 		ErrorClass: m.GetErrorClass(), Error: m.GetError(), ResponseExcerpt: m.GetResponseExcerpt(), NextAttemptTime: fromTimestamp(m.GetNextAttemptTime()),
+		Phases: AttemptPhases{
+			DNS: p.GetDns().AsDuration(), Connect: p.GetConnect().AsDuration(), TLS: p.GetTls().AsDuration(), FirstByte: p.GetFirstByte().AsDuration(),
+			Reused: p.GetReusedConnection(),
+		},
 	}
 }
 

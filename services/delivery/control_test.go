@@ -14,13 +14,13 @@ import (
 
 // replay asks for what a subscription was pushed after a revision, as the owner
 // does.
-func (b *bundle) replay(sub, endpoint string, after int) {
+func (b *bundle) replay(sub, endpoint string) {
 	b.t.Helper()
 	b.exec(`INSERT INTO owed_push AS o (subscription_id, endpoint_id, slot, tenant_id, carrier_code, waybill_number, after_revision, revision, receive_time, next_attempt_time)
 		SELECT s.id, s.endpoint_id, $4, s.tenant_id, s.carrier_code, s.waybill_number, $3, $5, now(), now() FROM subscription s WHERE s.id = $1 AND s.endpoint_id = $2
 		ON CONFLICT (subscription_id) DO UPDATE SET after_revision = least(o.after_revision, $3), attempt_count = 0, attempt_revision = 0, body = NULL,
 			first_attempt_time = NULL, next_attempt_time = now(), park_time = NULL, park_reason = ''`,
-		sub, endpoint, after, int16(subject.EndpointSlot(endpoint)), int64(b.traces[sub].Revision))
+		sub, endpoint, 0, int16(subject.EndpointSlot(endpoint)), int64(b.traces[sub].Revision))
 	b.exec(`UPDATE endpoint SET resend_time = $2 WHERE id = $1`, endpoint, time.Now())
 }
 
@@ -53,7 +53,7 @@ func TestDelivery_AReplayAskedForDuringAnAttemptIsNotLost(t *testing.T) {
 			})
 			b.send("sub_1", "ep_1")
 			rc.Next()
-			b.replay("sub_1", "ep_1", 0)
+			b.replay("sub_1", "ep_1")
 			close(asked)
 			for p := decode(t, rc.Next()); p.AfterRevision != 0 || p.Revision != 2; p = decode(t, rc.Next()) {
 				// The repeat of what was refused may come first.
@@ -100,7 +100,7 @@ func TestDelivery_SignsWithEveryLiveKey(t *testing.T) {
 // signatures are the versions in a request's header.
 func signatures(r testkit.Request) string {
 	var versions []string
-	for _, s := range strings.Fields(r.Header.Get(webhook.HeaderSignature)) {
+	for s := range strings.FieldsSeq(r.Header.Get(webhook.HeaderSignature)) {
 		v, _, _ := strings.Cut(s, ",")
 		versions = append(versions, v)
 	}
@@ -130,11 +130,11 @@ func TestDelivery_WhatIsOwedToADisabledEndpointIsParked(t *testing.T) {
 	b.endpoint("ep_1", "https://callback.example/")
 	b.subscribe("sub_1", "ep_1")
 	b.happen("sub_1")
-	b.replay("sub_1", "ep_1", 0)
+	b.replay("sub_1", "ep_1")
 	b.exec(`UPDATE endpoint SET state = 3 WHERE id = 'ep_1'`)
 	b.deliver()
 	b.stored(`SELECT park_reason = 'endpoint_gone' FROM owed_push WHERE subscription_id = 'sub_1'`)
-	b.replay("sub_1", "ep_1", 0)
+	b.replay("sub_1", "ep_1")
 	b.stored(`SELECT park_reason = 'endpoint_gone' FROM owed_push WHERE subscription_id = 'sub_1'`)
 }
 
@@ -148,9 +148,31 @@ func TestDelivery_LooksAtAnEndpointThatItHasNoLaneOf(t *testing.T) {
 		b.endpoint(ep, rc.URL)
 		b.subscribe(sub, ep)
 		b.happen(sub)
-		b.replay(sub, ep, 0)
+		b.replay(sub, ep)
 		if p := decode(t, rc.Next()); p.SubscriptionID != sub || p.AfterRevision != 0 || p.Revision != 1 {
 			t.Errorf("got %s (%d, %d]", p.SubscriptionID, p.AfterRevision, p.Revision)
 		}
 	}
+}
+
+// An endpoint that failed is left alone for long; its owner's word ends that.
+func TestDelivery_TriesAnEndpointThatItsOwnerResendsTo(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	rc := testkit.NewReceiver(t)
+	rc.Always(testkit.Status(http.StatusInternalServerError))
+	b.endpoint("ep_1", rc.URL)
+	b.exec(`UPDATE endpoint SET retry_policy = '{"delays": [3600000000000]}'`)
+	const subs = 6
+	for i := range subs {
+		b.subscribe(fmt.Sprint("sub_", i), "ep_1")
+	}
+	b.deliver()
+	for i := range subs {
+		b.send(fmt.Sprint("sub_", i), "ep_1")
+	}
+	b.stored(`SELECT count(*) = $1 FROM owed_push`, subs)
+	rc.Always(testkit.Status(http.StatusOK))
+	b.replay("sub_0", "ep_1")
+	b.stored(`SELECT count(*) = $1 FROM acknowledged`, subs)
 }

@@ -194,6 +194,9 @@ func (s *shard) resent(l *lane) {
 		s.parkAll(l)
 		return
 	}
+	// Its owner says that it is well: it is tried at once, one push at first if it
+	// has failed.
+	l.blockedUntil = time.Time{}
 	s.dueAt(l, s.cfg.Now())
 }
 

@@ -2,9 +2,11 @@ package query
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/posthaste/posthaste/services/internal/rpc"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/track"
+	"github.com/posthaste/posthaste/services/internal/wire"
 )
 
 // The interfaces are what the service needs of its neighbours.
@@ -178,36 +181,74 @@ func (w *Waybills) BatchGetWaybills(ctx context.Context, req *trackingv1.BatchGe
 	return resp, nil
 }
 
-// ListTraceEvents returns a waybill's trace in order. A trace that changes
-// between two pages may show an event twice or, if it came late, not at all: ask
-// again after the revision.
+// ListTraceEvents returns a waybill's trace in order. Of a trace that changes
+// between two pages no event is shown twice, nor left out that was there; one that
+// came late, at a place that was shown already, is found after the revision.
 func (w *Waybills) ListTraceEvents(ctx context.Context, req *trackingv1.ListTraceEventsRequest) (*trackingv1.ListTraceEventsResponse, error) {
 	size, err := rpc.PageSize(req.GetPageSize())
 	if err != nil {
 		return nil, err
 	}
 	filter := rpc.FilterHash("ListTraceEvents", req.GetParent(), strconv.FormatUint(req.GetAfterRevision(), 10))
-	key, err := rpc.DecodePageToken(req.GetPageToken(), filter, 1)
+	key, err := rpc.DecodePageToken(req.GetPageToken(), filter, placeParts)
 	if err != nil {
 		return nil, err
 	}
-	from := 0
-	if key != nil {
-		if from, err = strconv.Atoi(key[0]); err != nil || from < 0 {
-			return nil, rpc.Invalid("page_token", "is damaged").WithReason(rpc.ReasonPageTokenInvalid)
-		}
+	place, err := readPlace(key)
+	if err != nil {
+		return nil, err
 	}
 	u, err := w.one(ctx, "parent", req.GetParent())
 	if err != nil {
 		return nil, err
 	}
 	events := after(u.GetEvents(), req.GetAfterRevision())
-	events = events[min(from, len(events)):]
+	if key != nil {
+		from, found := slices.BinarySearchFunc(events, place, func(m *trackingv1.TraceEvent, place track.Place) int {
+			at, unreadable := placeOf(m)
+			err = errors.Join(err, unreadable)
+			return at.Compare(place)
+		})
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			from++
+		}
+		events = events[from:]
+	}
 	resp := &trackingv1.ListTraceEventsResponse{Events: events[:min(size, len(events))]}
 	if len(events) > size {
-		resp.NextPageToken = rpc.EncodePageToken(filter, strconv.Itoa(from+size))
+		last, err := placeOf(events[size-1])
+		if err != nil {
+			return nil, err
+		}
+		resp.NextPageToken = rpc.EncodePageToken(filter,
+			strconv.FormatInt(last.Moment.Unix(), 10), strconv.Itoa(last.Moment.Nanosecond()), strconv.Itoa(last.Hint), strconv.Itoa(last.Rank), string(last.ID))
 	}
 	return resp, nil
+}
+
+func placeOf(m *trackingv1.TraceEvent) (track.Place, error) {
+	e, err := wire.TrackEvent(m)
+	return e.Place(), err
+}
+
+// placeParts is how many parts of a page token a place takes.
+const placeParts = 5
+
+// readPlace reads the place of the last event that was shown; nil for none.
+func readPlace(key []string) (p track.Place, err error) {
+	if key == nil {
+		return p, nil
+	}
+	var n [placeParts - 1]int64
+	for i := range n {
+		if n[i], err = strconv.ParseInt(key[i], 10, 64); err != nil {
+			return p, rpc.Invalid("page_token", "is damaged").WithReason(rpc.ReasonPageTokenInvalid)
+		}
+	}
+	return track.Place{Moment: time.Unix(n[0], n[1]), Hint: int(n[2]), Rank: int(n[3]), ID: track.EventID(key[placeParts-1])}, nil
 }
 
 // after are the events that changed after a revision.

@@ -1,9 +1,11 @@
 package query_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
@@ -94,5 +96,38 @@ func TestListTraceEvents_PagesInOrder(t *testing.T) {
 	}
 	if _, err := b.ListTraceEvents(t.Context(), &trackingv1.ListTraceEventsRequest{Parent: name("SF9999")}); reasonOf(err) != rpc.ReasonNotFound {
 		t.Errorf("an unknown waybill gave %v", err)
+	}
+}
+
+// An event that comes late, before what was shown, shifts nothing.
+func TestListTraceEvents_PagesAreKeptByALateEvent(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	u := updateAt("SF0001", 6)
+	late := proto.CloneOf(u.GetEvents()[0])
+	late.Id, late.Revision = "late", 7
+	b.publish(u)
+	req := &trackingv1.ListTraceEventsRequest{Parent: name("SF0001"), PageSize: 2}
+	var got []string
+	for {
+		resp, err := b.ListTraceEvents(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range resp.GetEvents() {
+			got = append(got, e.GetId())
+		}
+		if req.PageToken = resp.GetNextPageToken(); req.GetPageToken() == "" {
+			break
+		}
+		if len(got) == 2 {
+			next := updateAt("SF0001", 6)
+			next.GetWaybill().Revision = 7
+			next.Events = slices.Insert(next.GetEvents(), 1, late)
+			b.publish(next)
+		}
+	}
+	if d := cmp.Diff([]string{"e1", "e2", "e3", "e4", "e5", "e6"}, got); d != "" {
+		t.Errorf("want -, got +\n%s", d)
 	}
 }

@@ -126,7 +126,7 @@ func (p *Pushes) GetPushStatistics(ctx context.Context, req *deliveryv1.GetPushS
 // counted reads whose pushes are counted: a tenant's, an endpoint's, or a
 // subscription's.
 func (p *Pushes) counted(ctx context.Context, parent string) (tenant, endpoint, subscription string, err error) {
-	known := true
+	var known bool
 	if tenant, endpoint, err = rpc.ParseEndpointName(parent); err == nil {
 		known, err = p.cfg.Store.KnowsEndpoint(ctx, tenant, endpoint)
 	} else if tenant, subscription, err = rpc.ParseSubscriptionName(parent); err == nil {

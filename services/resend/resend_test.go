@@ -326,27 +326,33 @@ func TestReplay_MakesRowsOfWhatWasPushed(t *testing.T) {
 	}{
 		{
 			"a subscription from its beginning", &deliveryv1.ReplayPushesRequest{Subscription: parent + "/subscriptions/sub_1"},
-			[]string{"sub_1 (0,5] due", "sub_2 (3,4] parked"}, "matched 1 sent 1 skipped 0",
+			[]string{"sub_1 (0,5] due", "sub_2 (3,4] parked"},
+			"matched 1 sent 1 skipped 0",
 		},
 		{
 			"one of which nothing newer was pushed", &deliveryv1.ReplayPushesRequest{Subscription: parent + "/subscriptions/sub_1", AfterRevision: 5},
-			[]string{"sub_2 (3,4] parked"}, "matched 1 sent 0 skipped 1",
+			[]string{"sub_2 (3,4] parked"},
+			"matched 1 sent 0 skipped 1",
 		},
 		{
 			"one that is parked", &deliveryv1.ReplayPushesRequest{Subscription: parent + "/subscriptions/sub_2", AfterRevision: 1},
-			[]string{"sub_2 (1,4] due"}, "matched 1 sent 1 skipped 0",
+			[]string{"sub_2 (1,4] due"},
+			"matched 1 sent 1 skipped 0",
 		},
 		{
 			"one that is parked, from later", &deliveryv1.ReplayPushesRequest{Subscription: parent + "/subscriptions/sub_2", AfterRevision: 3},
-			[]string{"sub_2 (3,4] due"}, "matched 1 sent 1 skipped 0",
+			[]string{"sub_2 (3,4] due"},
+			"matched 1 sent 1 skipped 0",
 		},
 		{
 			"a waybill: the newest of each endpoint", &deliveryv1.ReplayPushesRequest{Waybill: "waybills/sf/SF0001", AfterRevision: 2},
-			[]string{"sub_1 (2,5] due", "sub_2 (3,4] parked", "sub_5 (2,6] due"}, "matched 3 sent 2 skipped 1",
+			[]string{"sub_1 (2,5] due", "sub_2 (3,4] parked", "sub_5 (2,6] due"},
+			"matched 3 sent 2 skipped 1",
 		},
 		{
 			"an endpoint", &deliveryv1.ReplayPushesRequest{Endpoint: parent + "/endpoints/ep_a"},
-			[]string{"sub_1 (0,5] due", "sub_2 (0,4] due", "sub_6 (0,1] due", "sub_7 (0,1] due"}, "matched 5 sent 4 skipped 1",
+			[]string{"sub_1 (0,5] due", "sub_2 (0,4] due", "sub_6 (0,1] due", "sub_7 (0,1] due"},
+			"matched 5 sent 4 skipped 1",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

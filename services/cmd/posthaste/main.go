@@ -23,6 +23,11 @@ type cli struct {
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Normalize normalizeCmd `cmd:"" help:"Show what Posthaste makes of a source's documents."`
 	Recognize recognizeCmd `cmd:"" help:"Tell which carriers waybill numbers may belong to."`
+
+	Endpoint     endpointCmd     `cmd:"" help:"Manage where pushes go, in a running Posthaste."`
+	Subscription subscriptionCmd `cmd:"" help:"Manage who hears of which waybill, in a running Posthaste."`
+	Waybill      waybillCmd      `cmd:"" help:"Show where parcels are, in a running Posthaste."`
+	Push         pushCmd         `cmd:"" help:"Show how pushes stand, resend and replay them, in a running Posthaste."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

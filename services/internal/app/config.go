@@ -164,6 +164,7 @@ type WorkConfig struct {
 	Shards   int           `default:"1" help:"Parts that normalizing, matching and delivery are divided into, 1 to 64; the most instances that can share the work. All instances must agree."`
 	// RetryScale is for tests: with 0.001 three days are five minutes.
 	RetryScale float64 `name:"retry-scale" hidden:"" default:"1" help:"Multiplies the times of retry policies. Tests only."`
+	AttemptRetention time.Duration `default:"720h" help:"How long the log of attempts is kept; it goes a whole day at a time."`
 }
 
 // Validate checks what the types can't. It names the flag and the rule.
@@ -191,6 +192,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Sources.Share < -1 {
 		bad("--intake-share is %d and must be -1 or more", c.Sources.Share)
+	}
+	if c.Work.AttemptRetention < 24*time.Hour {
+		bad("--attempt-retention is %s and must be at least 24h", c.Work.AttemptRetention)
 	}
 	if r := c.Stream.Replicas; r != 1 && r != 3 && r != 5 {
 		bad("--stream-replicas is %d and must be 1, 3 or 5", r)

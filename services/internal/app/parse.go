@@ -59,6 +59,10 @@ func ParserOptions() []kong.Option {
 // nameVariables gives every flag the variable that its name makes.
 func nameVariables(k *kong.Kong) error {
 	eachFlag(k.Model.Node, func(f *kong.Flag) {
+		if slices.Equal(f.Envs, []string{"-"}) {
+			f.Envs, f.Tag.Envs = nil, nil // it has none, and help says none
+			return
+		}
 		if f.Name == "help" || f.Name == "version" || len(f.Envs) > 0 {
 			return
 		}

@@ -31,8 +31,8 @@ func startDelivery(_ context.Context, env *Env) (func(context.Context) error, er
 		Trim: func(ctx context.Context, durables []string) error {
 			return stream.TrimAcknowledged(ctx, env.JetStream, stream.Push, durables)
 		},
-		Shards: env.Config.Work.Shards,
-		Log:    env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now, Random: rand.Float64,
+		Shards: env.Config.Work.Shards, Retention: env.Config.Work.AttemptRetention,
+		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now, Random: rand.Float64,
 	})
 	if err != nil {
 		ops.Close()

@@ -18,15 +18,27 @@ func place(e *Event) time.Time {
 	return at.Add(24*time.Hour - 1)
 }
 
-// Compare is a strict total order of events with different ids: by moment, order
-// hint, status rank, and at last by id.
-func Compare(a, b *Event) int {
-	if c := place(a).Compare(place(b)); c != 0 {
+// Place is where an event stands in a trace: by moment, order hint, status rank,
+// and at last by id.
+type Place struct {
+	Moment time.Time
+	Hint   int
+	Rank   int
+	ID     EventID
+}
+
+// Place is where the event stands.
+func (e *Event) Place() Place {
+	return Place{Moment: place(e), Hint: e.OrderHint, Rank: e.Status.Rank(), ID: e.ID}
+}
+
+// Compare is the order of places.
+func (p Place) Compare(q Place) int {
+	if c := p.Moment.Compare(q.Moment); c != 0 {
 		return c
 	}
-	return cmp.Or(
-		cmp.Compare(a.OrderHint, b.OrderHint),
-		cmp.Compare(a.Status.Rank(), b.Status.Rank()),
-		cmp.Compare(a.ID, b.ID),
-	)
+	return cmp.Or(cmp.Compare(p.Hint, q.Hint), cmp.Compare(p.Rank, q.Rank), cmp.Compare(p.ID, q.ID))
 }
+
+// Compare is a strict total order of events with different ids.
+func Compare(a, b *Event) int { return a.Place().Compare(b.Place()) }
