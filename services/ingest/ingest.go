@@ -26,12 +26,12 @@ type publisher interface {
 type Config struct {
 	Raw      publisher // to the RAW stream
 	Rejected publisher // to the REJECTED stream
-	// Kdniao are the keys of accounts, Kuaidi100 the salts; see [Service.Handler].
-	Kdniao, Kuaidi100 map[string]string
-	Log               *slog.Logger
-	Meter             metric.MeterProvider
-	Messaging         obs.Messaging
-	Now               func() time.Time
+	// Accounts are the secrets of each source's accounts, by source and name.
+	Accounts  map[string]map[string]string
+	Log       *slog.Logger
+	Meter     metric.MeterProvider
+	Messaging obs.Messaging
+	Now       func() time.Time
 }
 
 // Service takes reports in.

@@ -6,11 +6,14 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 	_ "time/tzdata" // an image from nothing has no zone files
 
 	"github.com/alecthomas/kong"
 
 	"github.com/posthaste/posthaste/services/internal/app"
+	"github.com/posthaste/posthaste/services/internal/canonical"
+	"github.com/posthaste/posthaste/services/internal/carrier"
 )
 
 // cli is the command line.
@@ -29,6 +32,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	var c cli
 	options := append(app.ParserOptions(), kong.Name("posthaste"),
+		kong.Vars{"sources": strings.Join(append([]string{canonical.Source}, carrier.Codes()...), ",")},
 		kong.Description("Posthaste tells you where a parcel is the moment its carrier does."))
 	k, err := kong.New(&c, options...)
 	if err != nil {

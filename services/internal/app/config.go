@@ -109,6 +109,7 @@ type HTTPConfig struct {
 type SourcesConfig struct {
 	Kdniao    map[string]Secret `name:"kdniao" placeholder:"EBUSINESSID=APPKEY" help:"Kdniao accounts, separated by semicolons: EBusinessID=AppKey. A push of another account is refused."`
 	Kuaidi100 map[string]Secret `name:"kuaidi100" placeholder:"ACCOUNT=SALT" help:"Kuaidi100 accounts, separated by semicolons: a name of yours, which is part of the callback's path, and the salt of its subscriptions. An empty salt takes unsigned pushes."`
+	Accounts  map[string]Secret `name:"source-account" placeholder:"SOURCE:ACCOUNT=SECRET" help:"Accounts of any source that pushes, separated by semicolons: the source's code, a name, and the secret that its pushes are verified with; docs/sources.md has them for each source. @FILE in a secret's place, here and above, is read from that file."`
 	Carriers  map[string]Secret `name:"carrier" placeholder:"CODE=SECRET" help:"Carriers that push in Posthaste's own form, separated by semicolons: the carrier's code and the secret that it signs with, whsec_… as posthaste secret prints; see docs/carrier-push.md."`
 
 	AllowFrom     map[string]Prefixes `name:"source-allow-from" placeholder:"SOURCE=PREFIXES" help:"Addresses that a source's pushes may come from: SOURCE=PREFIX,PREFIX, sources separated by semicolons. A source is the part of the path after /v1/sources/, or carriers/ and the carrier's code. One that isn't named may come from anywhere."`
@@ -187,6 +188,7 @@ func (c *Config) Validate() error {
 			bad("--%s is %s and must not be negative", flag, d)
 		}
 	}
+	c.Sources.check(bad)
 	if c.Stream.RawMaxAge < time.Hour {
 		bad("--stream-raw-max-age is %s and must be at least 1h", c.Stream.RawMaxAge)
 	}
@@ -208,11 +210,7 @@ func (c *Config) Warnings() []string {
 	if public(c.Ops.Listen) {
 		w = append(w, "--ops-listen is open to other machines: whoever reaches it sees metrics and profiles")
 	}
-	for account, salt := range c.Sources.Kuaidi100 {
-		if salt == "" {
-			w = append(w, "--kuaidi100 account "+account+" has no salt: whoever knows its URL can report events")
-		}
-	}
+	w = append(w, c.Sources.warn()...)
 	if c.Trace.Ratio > 0.1 {
 		w = append(w, "--trace-ratio is above 0.1: with an exporter on, spans cost more than the work they describe")
 	}

@@ -24,10 +24,14 @@ func startIngest(_ context.Context, env *Env) (func(context.Context) error, erro
 		rejected.Close()
 		return nil
 	}
+	accounts, err := env.Config.Sources.accounts()
+	if err != nil {
+		return stop, err
+	}
 	s, err := ingest.New(ingest.Config{
 		Raw: raw, Rejected: rejected,
-		Kdniao: reveal(env.Config.Sources.Kdniao), Kuaidi100: reveal(env.Config.Sources.Kuaidi100),
-		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
+		Accounts: accounts,
+		Log:      env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
 	})
 	if err != nil {
 		return stop, err
@@ -44,15 +48,6 @@ func startIngest(_ context.Context, env *Env) (func(context.Context) error, erro
 	}))
 	env.publishEgress()
 	return stop, nil
-}
-
-// reveal opens secrets for the service that checks with them.
-func reveal(secrets map[string]Secret) map[string]string {
-	open := make(map[string]string, len(secrets))
-	for name, s := range secrets {
-		open[name] = s.Reveal()
-	}
-	return open
 }
 
 // sourceGate is what pushes of sources pass first.
