@@ -282,8 +282,10 @@ func (s *Service) advance(j *job, now time.Time, reports ...track.Report) (err e
 	for _, r := range reports {
 		whole.Events, whole.Links = append(whole.Events, r.Events...), append(whole.Links, r.Links...)
 	}
-	t, changed := track.Merge(j.before.trace, whole, now)
-	if !changed {
+	// A trace with what is only another telling has the revision of the one before:
+	// it is kept, and nothing is pushed.
+	t, _ := track.Merge(j.before.trace, whole, now)
+	if t == j.before.trace {
 		return nil
 	}
 	data, err := proto.Marshal(wire.TraceUpdate(t))
