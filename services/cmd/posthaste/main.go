@@ -24,6 +24,7 @@ type cli struct {
 	Config    configCmd    `cmd:"" help:"Print the settings in effect, secrets hidden."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Normalize normalizeCmd `cmd:"" help:"Show what Posthaste makes of a source's documents."`
+	Remap     remapCmd     `cmd:"" help:"Map history anew after codes were added or corrected; what changes is pushed."`
 	Recognize recognizeCmd `cmd:"" help:"Tell which carriers waybill numbers may belong to."`
 }
 

@@ -118,7 +118,8 @@ anybody sends to its URL.
 A push is answered with success when all of it is on disk. A wrong signature is answered 401 in the source's own form, what can't be read 400, more than
 4 MiB 413, and 503 when nothing can be kept now. One waybill that can't be used takes nothing else with it: it goes to the stream of rejected
 reports with the field and the reason. What was told before is told again without effect. A code that no table knows never fails: the parcel keeps its
-status, ` + "`posthaste_normalizer_unmapped_total`" + ` counts it, and the raw code is kept, so that it can be mapped later. Bodies may be packed by gzip; forms of
+status, ` + "`posthaste_normalizer_unmapped_total`" + ` counts it, and the raw code is kept, so that it can be mapped later: ` + "`posthaste remap`" + ` does, after the
+tables were mended. What several sources tell of one waybill is one trace; [payload.md](payload.md) has the rules. Bodies may be packed by gzip; forms of
 Chinese carriers may be GBK.
 
 `
