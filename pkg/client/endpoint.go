@@ -70,8 +70,8 @@ type Endpoint struct {
 	FailureThreshold int
 	// Operations says that the tenant's operational events are posted here.
 	Operations bool
-	CreateTime  time.Time
-	UpdateTime  time.Time
+	CreateTime time.Time
+	UpdateTime time.Time
 	// Scheme is how pushes are signed.
 	Scheme SignatureScheme
 	// PublicKeys are those of the live keys, in the form that webhook.ParsePublicKey

@@ -151,6 +151,8 @@ func (e *Event) appendJSON(b []byte) []byte {
 	b = appendString(b, e.VoidedBy)
 	b = append(b, `,"corrected_by":`...)
 	b = appendString(b, e.CorrectedBy)
+	b = append(b, `,"duplicate_of":`...)
+	b = appendString(b, e.DuplicateOf)
 	b = append(b, `,"revision":`...)
 	b = strconv.AppendUint(b, e.Revision, 10)
 	b = append(b, `,"event_time":`...)

@@ -153,7 +153,7 @@ func TestAppendJSON_LeavesNothingOut(t *testing.T) {
 		`"status_name":{"en":"","zh":""},"sub_status_name":{"en":"","zh":""},"status_time":null,"status_event_id":"","terminal":false,` +
 		`"signer":"","estimate":null,"milestones":[],"links":[],"event_count":0,` +
 		`"create_time":"0001-01-01T00:00:00Z","update_time":"0001-01-01T00:00:00Z"},` +
-		`"events":[{"id":"","kind":"","target_event_id":"","voided_by":"","corrected_by":"","revision":0,` +
+		`"events":[{"id":"","kind":"","target_event_id":"","voided_by":"","corrected_by":"","duplicate_of":"","revision":0,` +
 		`"event_time":"0001-01-01T00:00:00Z","local_time":"","utc_offset_seconds":null,"offset_source":"","precision":"",` +
 		`"receive_time":"0001-01-01T00:00:00Z","order_hint":0,"status":"","sub_status":"","text":"","language":"",` +
 		`"location":{"text":"","city":"","region":"","country":"","postcode":"","latitude":null,"longitude":null,` +

@@ -134,6 +134,9 @@ type Event struct {
 	TargetEventID string `json:"target_event_id"`
 	VoidedBy      string `json:"voided_by"`
 	CorrectedBy   string `json:"corrected_by"`
+	// DuplicateOf is the event that tells of the same thing and counts: another
+	// source told of it too, or a scan came twice.
+	DuplicateOf string `json:"duplicate_of"`
 	// Revision is the waybill's in which the event came or last changed.
 	Revision uint64 `json:"revision"`
 	// EventTime is when it happened, with the clock and offset of the place.

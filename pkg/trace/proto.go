@@ -62,6 +62,7 @@ func FromEvent(m *trackingv1.TraceEvent) Event {
 		TargetEventID: m.GetTargetEventId(),
 		VoidedBy:      m.GetVoidedBy(),
 		CorrectedBy:   m.GetCorrectedBy(),
+		DuplicateOf:   m.GetDuplicateOf(),
 		Revision:      m.GetRevision(),
 		Time:          fromTime(m.GetTime()),
 		ReceiveTime:   fromTimestamp(m.GetReceiveTime()),

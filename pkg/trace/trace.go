@@ -164,6 +164,9 @@ type Event struct {
 	// correction that replaced it.
 	VoidedBy    string
 	CorrectedBy string
+	// DuplicateOf is the event that tells of the same thing and counts: another
+	// source told of it too, or a scan came twice.
+	DuplicateOf string
 	// Revision is the waybill's in which the event came or last changed.
 	Revision    uint64
 	Time        Time

@@ -196,7 +196,7 @@ func (s *shard) resent(l *lane) {
 	}
 	// Its owner says that it is well: it is tried at once, one push at first if it
 	// has failed.
-	l.blockedUntil = time.Time{}
+	l.breaker.until = time.Time{}
 	s.dueAt(l, s.cfg.Now())
 }
 

@@ -29,8 +29,8 @@ type Config struct {
 	// Room is nil while there is room for more, and else says what is full; then
 	// sources and callers are told to come again. A nil Room never says so.
 	Room func() error
-	// Kdniao are the keys of accounts, Kuaidi100 the salts; see [Service.Handler].
-	Kdniao, Kuaidi100 map[string]string
+	// Accounts are the secrets of each source's accounts, by source and name.
+	Accounts map[string]map[string]string
 	// Share is how many traces a second a caller may always report while others
 	// do; 0 means no limit.
 	Share     float64

@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -32,118 +35,139 @@ const (
 	retryAfter = "5"
 )
 
-// document is a verified push: what of it says the traces, and who sent it.
-type document struct {
-	account string
-	text    []byte
-	// nothing says that there is nothing to take in, and all is well.
-	nothing bool
-}
-
-// refusal is why a push isn't taken in.
-type refusal struct {
-	status      int    // HTTP
-	reason      string // short, for metrics and the REJECTED stream
-	field       string
-	description string // for the source
-	record      bool   // whether it is worth a place in the REJECTED stream
-}
-
-// face is what is a source's own about receiving: how its pushes are verified
-// and how they are answered.
-type face interface {
-	code() string
-	verify(r *http.Request, p params) (document, *refusal)
-	succeed(w http.ResponseWriter, doc document, now time.Time)
-	refuse(w http.ResponseWriter, account string, no refusal, now time.Time)
-}
-
-// Handler takes what sources push. Register it below /v1/sources/.
+// Handler takes what sources push. Register it below /v1/sources/. The path
+// names the source; where the source needs it, the account and a key.
 func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
-	kdniao := s.receive(kdniaoFace{keys: s.cfg.Kdniao})
-	mux.Handle("/v1/sources/kdniao", kdniao)
-	mux.Handle("/v1/sources/kdniao/{rest...}", kdniao)
-	mux.Handle("/v1/sources/kuaidi100/{account}", s.receive(kuaidi100Face{salts: s.cfg.Kuaidi100}))
+	for _, source := range carrier.Sources() {
+		if source.Push == nil {
+			continue
+		}
+		base, take := "/v1/sources/"+source.Code, s.receive(source)
+		switch {
+		case source.Push.AnyPath:
+			mux.Handle(base, take)
+			mux.Handle(base+"/{rest...}", take)
+		case source.Push.NeedsAccount:
+			mux.Handle(base+"/{account}", take)
+		default:
+			mux.Handle(base, take)
+			mux.Handle(base+"/{account}", take)
+			mux.Handle(base+"/{account}/{key}", take)
+		}
+	}
 	mux.HandleFunc("/v1/sources/{rest...}", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusNotFound, map[string]any{"error": "unknown source: post to /v1/sources/kdniao or /v1/sources/kuaidi100/{account}"})
+		write(w, carrier.Answer{
+			Status: http.StatusNotFound, ContentType: "application/json;charset=utf-8",
+			Body: []byte(`{"error":"unknown source: post to /v1/sources/{source}/{account}, see docs/sources.md"}`),
+		})
 	})
 	return mux
 }
 
-func (s *Service) receive(f face) http.Handler {
+func (s *Service) receive(source carrier.Source) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
+		switch r.Method {
+		case http.MethodPost:
+		case http.MethodHead: // some sources look first whether anybody is there
+			return
+		default:
 			w.Header().Set("Allow", http.MethodPost)
-			answer(w, http.StatusMethodNotAllowed, map[string]any{"error": "only POST is taken here"})
-			return
-		}
-		now := s.cfg.Now()
-		body, no := readBody(w, r)
-		var doc document
-		if no == nil {
-			doc, no = f.verify(r, paramsOf(r, body))
-		}
-		var parts []carrier.Part
-		if no == nil && !doc.nothing {
-			parts, no = split(f.code(), doc)
-		}
-		if no == nil {
-			no = s.take(r.Context(), f.code(), doc, parts, now)
-		}
-		if no == nil {
-			f.succeed(w, doc, now)
-			return
-		}
-		switch no.reason {
-		case "bad_signature", "unknown_account":
-			gate.BadSignature(r.Context())
-		}
-		if no.record {
-			err := s.reject(r.Context(), &pipelinev1.RejectedRaw{
-				// A header may hold any bytes, a message only UTF-8.
-				Source: f.code(), Account: doc.account, Body: body, ContentType: strings.ToValidUTF8(r.Header.Get("Content-Type"), "\uFFFD"),
-				Reason: no.reason, Field: no.field, Description: no.description, ReceiveTime: timestamppb.New(now),
+			write(w, carrier.Answer{
+				Status: http.StatusMethodNotAllowed, ContentType: "application/json;charset=utf-8",
+				Body: []byte(`{"error":"only POST is taken here"}`),
 			})
-			if err != nil {
-				// The source is told no either way.
-				s.cfg.Log.ErrorContext(r.Context(), "a refused push can't be recorded", obs.KeySource, f.code(), obs.KeyError, err)
-			}
+			return
 		}
-		s.cfg.Log.DebugContext(r.Context(), "a push was refused", obs.KeySource, f.code(), "reason", no.reason)
-		if no.status == http.StatusServiceUnavailable {
-			w.Header().Set("Retry-After", retryAfter)
-		}
-		f.refuse(w, doc.account, *no, now)
+		write(w, s.answer(w, r, source))
 	})
 }
 
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err == nil {
-		return body, nil
+// answer takes a push and makes the source's answer.
+func (s *Service) answer(w http.ResponseWriter, r *http.Request, source carrier.Source) carrier.Answer {
+	now := s.cfg.Now()
+	body, no := readBody(w, r)
+	var doc carrier.Document
+	if no == nil {
+		doc, no = source.Push.Verify(&carrier.Request{
+			Accounts: s.cfg.Accounts[source.Code], Account: r.PathValue("account"), Key: r.PathValue("key"),
+			Header: r.Header.Get, Form: sync.OnceValue(func() url.Values { return paramsOf(r, body) }), Body: body, Now: now,
+		})
 	}
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return nil, &refusal{status: http.StatusRequestEntityTooLarge, reason: "too_large", description: "the body is larger than 4 MiB"}
+	var parts []carrier.Part
+	if no == nil && !doc.Nothing {
+		parts, no = split(source, doc)
 	}
-	return nil, &refusal{status: http.StatusBadRequest, reason: "bad_body", description: "the body broke off"}
+	if no == nil {
+		no = s.take(r.Context(), source, doc, parts, now)
+	}
+	if no == nil {
+		return source.Push.Accept(doc, now)
+	}
+	switch no.Reason {
+	case "bad_signature", "unknown_account":
+		gate.BadSignature(r.Context())
+	}
+	if no.Record {
+		err := s.reject(r.Context(), &pipelinev1.RejectedRaw{
+			// A header may hold any bytes, a message only UTF-8.
+			Source: source.Code, Account: doc.Account, Body: body, ContentType: strings.ToValidUTF8(r.Header.Get("Content-Type"), "\uFFFD"),
+			Reason: no.Reason, Field: no.Field, Description: no.Description, ReceiveTime: timestamppb.New(now),
+		})
+		if err != nil {
+			// The source is told no either way.
+			s.cfg.Log.ErrorContext(r.Context(), "a refused push can't be recorded", obs.KeySource, source.Code, obs.KeyError, err)
+		}
+	}
+	s.cfg.Log.DebugContext(r.Context(), "a push was refused", obs.KeySource, source.Code, "reason", no.Reason)
+	if no.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	return source.Push.Refuse(doc, no, now)
 }
 
-func split(code string, doc document) ([]carrier.Part, *refusal) {
-	source, ok := carrier.Lookup(code)
-	if !ok {
-		return nil, &refusal{status: http.StatusNotFound, reason: "unknown_source", description: "the source has no mapping"}
+// readBody reads a body, unpacked if it is packed. Neither form may be larger
+// than maxBody.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *carrier.Refusal) {
+	large := &carrier.Refusal{Status: http.StatusRequestEntityTooLarge, Reason: "too_large", Description: "the body is larger than 4 MiB"}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if _, is := errors.AsType[*http.MaxBytesError](err); is {
+		return nil, large
 	}
-	if !utf8.Valid(doc.text) {
-		return nil, &refusal{status: http.StatusBadRequest, reason: "bad_body", description: "the document is not UTF-8", record: true}
+	if err != nil {
+		return nil, &carrier.Refusal{Status: http.StatusBadRequest, Reason: "bad_body", Description: "the body broke off"}
 	}
-	parts, err := source.Split(doc.text)
+	switch coding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); coding {
+	case "", "identity":
+		return body, nil
+	case "gzip":
+	default:
+		return nil, &carrier.Refusal{Status: http.StatusUnsupportedMediaType, Reason: "bad_body", Description: "Content-Encoding must be gzip or none"}
+	}
+	packed, err := gzip.NewReader(bytes.NewReader(body))
+	if err == nil {
+		body, err = io.ReadAll(io.LimitReader(packed, maxBody+1))
+	}
+	switch {
+	case err != nil:
+		return nil, &carrier.Refusal{Status: http.StatusBadRequest, Reason: "bad_body", Description: "the body is not gzip"}
+	case len(body) > maxBody:
+		return nil, large
+	}
+	return body, nil
+}
+
+func split(source carrier.Source, doc carrier.Document) ([]carrier.Part, *carrier.Refusal) {
+	if !utf8.Valid(doc.Text) {
+		return nil, &carrier.Refusal{Status: http.StatusBadRequest, Reason: "bad_body", Description: "the document is not UTF-8", Record: true}
+	}
+	parts, err := source.Split(doc.Text)
 	if err == nil {
 		return parts, nil
 	}
-	no := &refusal{status: http.StatusBadRequest, reason: "bad_body", description: short(err.Error()), record: true}
+	no := &carrier.Refusal{Status: http.StatusBadRequest, Reason: "bad_body", Description: short(err.Error()), Record: true}
 	if f, ok := errors.AsType[*carrier.FieldError](err); ok {
-		no.reason, no.field = "bad_field", f.Field
+		no.Reason, no.Field = "bad_field", f.Field
 	}
 	return nil, no
 }
@@ -152,33 +176,34 @@ func split(code string, doc document) ([]carrier.Part, *refusal) {
 // a success: the source would repeat it for ever, and the good parts with it,
 // and what was bad would still be bad. It is in the REJECTED stream; when that
 // is away, success would lose it, and the source comes again.
-func (s *Service) take(ctx context.Context, code string, doc document, parts []carrier.Part, now time.Time) *refusal {
-	source, _ := carrier.Lookup(code)
+func (s *Service) take(ctx context.Context, source carrier.Source, doc carrier.Document, parts []carrier.Part, now time.Time) *carrier.Refusal {
 	var raws []*pipelinev1.RawTrace
 	var bad []*pipelinev1.RejectedRaw
 	for _, p := range parts {
 		if p.Err != nil {
 			bad = append(bad, &pipelinev1.RejectedRaw{
-				Source: code, Account: doc.account, Body: p.Body, Reason: "bad_field", Field: p.Err.Field, Description: short(p.Err.Description),
+				Source: source.Code, Account: doc.Account, Body: p.Body, Reason: "bad_field", Field: p.Err.Field, Description: short(p.Err.Description),
 				ReceiveTime: timestamppb.New(now),
 			})
 			continue
 		}
 		raws = append(raws, &pipelinev1.RawTrace{
-			Source: code, SourceKind: trackingv1.SourceKind(source.Kind), Account: doc.account,
+			Source: source.Code, SourceKind: trackingv1.SourceKind(source.Kind), Account: doc.Account,
 			CarrierCode: string(p.Carrier), WaybillNumber: string(p.Number), Body: p.Body, Context: p.Context, ReceiveTime: timestamppb.New(now),
 		})
 	}
-	err := s.keepShare(ctx, code, code+"/"+doc.account, raws, true)
+	err := s.keepShare(ctx, source.Code, source.Code+"/"+doc.Account, raws, true)
 	if err == nil {
 		err = s.reject(ctx, bad...)
 	}
 	if err != nil {
-		s.cfg.Log.Log(ctx, levelOf(err), "a push can't be kept; its source is told to come again", obs.KeySource, code, obs.KeyError, err)
-		return &refusal{status: http.StatusServiceUnavailable, reason: "unavailable", description: "temporarily unavailable, try again"}
+		s.cfg.Log.Log(ctx, levelOf(err), "a push can't be kept; its source is told to come again", obs.KeySource, source.Code, obs.KeyError, err)
+		return &carrier.Refusal{Status: http.StatusServiceUnavailable, Reason: "unavailable", Description: "temporarily unavailable, try again"}
 	}
 	if len(raws) == 0 && len(bad) > 0 {
-		return &refusal{status: http.StatusOK, reason: "bad_field", field: bad[0].GetField(), description: bad[0].GetField() + ": " + bad[0].GetDescription()}
+		return &carrier.Refusal{
+			Status: carrier.StatusUnprocessable, Reason: "bad_field", Field: bad[0].GetField(), Description: bad[0].GetField() + ": " + bad[0].GetDescription(),
+		}
 	}
 	return nil
 }
@@ -192,14 +217,11 @@ func short(description string) string {
 	return strings.ToValidUTF8(description[:maxDescription], "") + "…"
 }
 
-// params are a push's parameters, wherever its sender put them.
-type params struct{ url.Values }
-
 // paramsOf reads the parameters of the URL, and those of a form or a JSON object
 // over them. What the body looks like counts, not its content type: senders
 // write all kinds there.
-func paramsOf(r *http.Request, body []byte) params {
-	p := params{r.URL.Query()}
+func paramsOf(r *http.Request, body []byte) url.Values {
+	p := r.URL.Query()
 	var fields map[string]json.RawMessage
 	if looksLikeJSON(body) && json.Unmarshal(body, &fields) == nil {
 		for name, raw := range fields {
@@ -215,7 +237,7 @@ func paramsOf(r *http.Request, body []byte) params {
 	}
 	// A broken pair doesn't spoil the others.
 	form, _ := url.ParseQuery(string(body))
-	maps.Copy(p.Values, form)
+	maps.Copy(p, form)
 	return p
 }
 
@@ -230,14 +252,10 @@ func looksLikeJSON(body []byte) bool {
 	return false
 }
 
-// answer writes JSON with a length: some senders speak HTTP/1.0.
-func answer(w http.ResponseWriter, status int, v any) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		status, data = http.StatusInternalServerError, []byte(`{}`)
-	}
-	w.Header().Set("Content-Type", "application/json;charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-	w.WriteHeader(status)
-	_, _ = w.Write(data)
+// write answers with a length: some senders speak HTTP/1.0.
+func write(w http.ResponseWriter, a carrier.Answer) {
+	w.Header().Set("Content-Type", a.ContentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(a.Body)))
+	w.WriteHeader(a.Status)
+	_, _ = w.Write(a.Body)
 }

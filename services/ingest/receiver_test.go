@@ -62,7 +62,7 @@ func TestReceiver_KnowsItsPathsAndMethods(t *testing.T) {
 	for _, path := range []string{"/v1/sources/", "/v1/sources/cainiao", "/v1/sources/Kdniao", "/v1/sources/kuaidi100", "/v1/sources/kuaidi100/", "/v1/sources/kuaidi100/shop/more", "/v1/sources/canonical"} {
 		for _, method := range []string{http.MethodPost, http.MethodGet} {
 			w.want(w.send(method, path, formType, push), http.StatusNotFound,
-				`{"error":"unknown source: post to /v1/sources/kdniao or /v1/sources/kuaidi100/{account}"}`)
+				`{"error":"unknown source: post to /v1/sources/{source}/{account}, see docs/sources.md"}`)
 		}
 	}
 	for _, path := range []string{kdniaoPath, kdniaoPath + "/more", kuaidiPath} {
@@ -446,8 +446,8 @@ func TestReceiver_TakesTheSamples(t *testing.T) {
 					path = rule.other // signed with a salt of its own
 				}
 				w := newWorld(t, func(cfg *ingest.Config) {
-					cfg.Kdniao["1109259"] = kdniaoKey
-					cfg.Kuaidi100["official"] = "V030344422"
+					cfg.Accounts["kdniao"]["1109259"] = kdniaoKey
+					cfg.Accounts["kuaidi100"]["official"] = "V030344422"
 				})
 				got := w.send(http.MethodPost, path, formType, form)
 				ok := map[string]string{"kdniao": kdniaoOK, "kuaidi100": kuaidiOK}[source]

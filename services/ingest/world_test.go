@@ -49,9 +49,11 @@ var received = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // signs, and without streams.
 func baseConfig() ingest.Config {
 	return ingest.Config{
-		Kdniao:    map[string]string{kdniaoAccount: kdniaoKey, "1237200": "another key"},
-		Kuaidi100: map[string]string{kuaidiAccount: kuaidiSalt, "other": "another salt", plainAccount: ""},
-		Log:       slog.New(slog.DiscardHandler), Meter: metricnoop.NewMeterProvider(),
+		Accounts: map[string]map[string]string{
+			"kdniao":    {kdniaoAccount: kdniaoKey, "1237200": "another key"},
+			"kuaidi100": {kuaidiAccount: kuaidiSalt, "other": "another salt", plainAccount: ""},
+		},
+		Log: slog.New(slog.DiscardHandler), Meter: metricnoop.NewMeterProvider(),
 		Messaging: obs.NewMessaging(tracenoop.NewTracerProvider()), Now: func() time.Time { return received },
 	}
 }

@@ -16,14 +16,13 @@ import (
 )
 
 // mapRaw makes a report of a message, or says why it can't be used.
-func (s *Service) mapRaw(ctx context.Context, m *stream.Received) (track.Report, *pipelinev1.RejectedRaw) {
-	var raw pipelinev1.RawTrace
-	if err := proto.Unmarshal(m.Data, &raw); err != nil {
+func (s *Service) mapRaw(ctx context.Context, m *stream.Received, raw *pipelinev1.RawTrace) (track.Report, *pipelinev1.RejectedRaw) {
+	if err := proto.Unmarshal(m.Data, raw); err != nil {
 		return track.Report{}, &pipelinev1.RejectedRaw{Body: m.Data, Reason: "undecodable", Description: err.Error(), Service: "normalizer"}
 	}
-	report, err := mapped(&raw)
+	report, err := mapped(raw)
 	if err != nil {
-		no := unusable(&raw, "unmappable", err)
+		no := unusable(raw, "unmappable", err)
 		s.cfg.Log.DebugContext(ctx, "a raw trace can't be used", obs.KeySource, raw.GetSource(), obs.KeyError, err)
 		return track.Report{}, no
 	}
@@ -49,9 +48,11 @@ func mapped(m *pipelinev1.RawTrace) (report track.Report, err error) {
 	if raw.Waybill.Carrier == "" || raw.Waybill.Number == "" {
 		return report, errors.New("it names no waybill")
 	}
-	if m.GetSource() == canonical.Source {
+	switch m.GetSource() {
+	case canonical.Source:
 		report, err = canonical.Map(raw)
-	} else {
+	case carrier.RemapSource: // it tells nothing of its own
+	default:
 		source, ok := carrier.Lookup(m.GetSource())
 		if !ok {
 			return report, fmt.Errorf("source %q has no mapping", m.GetSource())

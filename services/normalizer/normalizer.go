@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -13,6 +14,7 @@ import (
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/carrier"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pause"
@@ -157,7 +159,10 @@ type job struct {
 	subject string
 	reports []track.Report
 	raws    []*stream.Received
-	before  state
+	// remap are the sources whose events of before are to be mapped anew; an empty
+	// one is all.
+	remap  []string
+	before state
 	// remembered says that before is from memory and may be old.
 	remembered bool
 	after      *track.Trace
@@ -170,7 +175,8 @@ func (s *Service) gather(ctx context.Context, batch []*stream.Received) []*job {
 	of := make(map[track.Waybill]*job, len(batch))
 	var rejected []rejection
 	for _, m := range batch {
-		report, no := s.mapRaw(ctx, m)
+		var raw pipelinev1.RawTrace
+		report, no := s.mapRaw(ctx, m, &raw)
 		if no != nil {
 			rejected = append(rejected, rejection{raw: m, why: no})
 			continue
@@ -181,6 +187,9 @@ func (s *Service) gather(ctx context.Context, batch []*stream.Received) []*job {
 			j = &job{waybill: w, subject: subject.Trace(string(w.Carrier), string(w.Number))}
 			of[w] = j
 			jobs = append(jobs, j)
+		}
+		if raw.GetSource() == carrier.RemapSource {
+			j.remap = append(j.remap, raw.GetContext()[carrier.RemapSource])
 		}
 		j.reports, j.raws = append(j.reports, report), append(j.raws, m)
 	}
@@ -282,8 +291,18 @@ func (s *Service) advance(j *job, now time.Time, reports ...track.Report) (err e
 	for _, r := range reports {
 		whole.Events, whole.Links = append(whole.Events, r.Events...), append(whole.Links, r.Links...)
 	}
-	t, changed := track.Merge(j.before.trace, whole, now)
-	if !changed {
+	if len(j.remap) > 0 && j.before.trace != nil {
+		for _, e := range carrier.RemapTrace(j.before.trace) {
+			if slices.Contains(j.remap, "") || slices.Contains(j.remap, e.Provenance.Source) {
+				screen(&e)
+				whole.Events = append(whole.Events, e)
+			}
+		}
+	}
+	// A trace with what is only another telling has the revision of the one before:
+	// it is kept, and nothing is pushed.
+	t, _ := track.Merge(j.before.trace, whole, now)
+	if t == j.before.trace {
 		return nil
 	}
 	data, err := proto.Marshal(wire.TraceUpdate(t))

@@ -6,11 +6,14 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 	_ "time/tzdata" // an image from nothing has no zone files
 
 	"github.com/alecthomas/kong"
 
 	"github.com/posthaste/posthaste/services/internal/app"
+	"github.com/posthaste/posthaste/services/internal/canonical"
+	"github.com/posthaste/posthaste/services/internal/carrier"
 )
 
 // cli is the command line.
@@ -22,6 +25,7 @@ type cli struct {
 	Config    configCmd    `cmd:"" help:"Print the settings in effect, secrets hidden."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Normalize normalizeCmd `cmd:"" help:"Show what Posthaste makes of a source's documents."`
+	Remap     remapCmd     `cmd:"" help:"Map history anew after codes were added or corrected; what changes is pushed."`
 	Recognize recognizeCmd `cmd:"" help:"Tell which carriers waybill numbers may belong to."`
 
 	Endpoint     endpointCmd     `cmd:"" help:"Manage where pushes go, in a running Posthaste."`
@@ -35,6 +39,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	var c cli
 	options := append(app.ParserOptions(), kong.Name("posthaste"),
+		kong.Vars{"sources": strings.Join(append([]string{canonical.Source}, carrier.Codes()...), ",")},
 		kong.Description("Posthaste tells you where a parcel is the moment its carrier does."))
 	k, err := kong.New(&c, options...)
 	if err != nil {

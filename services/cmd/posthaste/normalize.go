@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -23,13 +21,17 @@ import (
 // normalizeCmd shows what Posthaste makes of a source's documents, without
 // taking them in.
 type normalizeCmd struct {
-	Source string   `env:"-" required:"" enum:"canonical,kdniao,kuaidi100" help:"Whose documents they are: ${enum}."`
-	Files  []string `arg:"" name:"file" type:"existingfile" help:"A document, bare or as the form it was pushed in. Several are taken in, in this order."`
+	Source  string   `env:"-" required:"" enum:"${sources}" help:"Whose documents they are: ${enum}."`
+	Waybill string   `env:"-" placeholder:"CARRIER/NUMBER" help:"The waybill that was asked for, where an answer names none."`
+	Files   []string `arg:"" name:"file" type:"existingfile" help:"A document, bare or as the form it was pushed in. Several are taken in, in this order."`
 }
 
 // Run is called by kong.
 func (c *normalizeCmd) Run() error {
 	n := normalization{now: time.Now(), errors: os.Stderr, traces: map[track.Waybill]*track.Trace{}}
+	if carrierCode, number, ok := strings.Cut(c.Waybill, "/"); ok {
+		n.asked = track.Waybill{Carrier: track.Carrier(carrierCode), Number: track.Number(number)}
+	}
 	for _, name := range c.Files {
 		doc, err := os.ReadFile(name)
 		if err != nil {
@@ -38,7 +40,7 @@ func (c *normalizeCmd) Run() error {
 		if c.Source == canonical.Source {
 			n.addCanonical(name, doc)
 		} else if source, ok := carrier.Lookup(c.Source); ok {
-			n.add(name, source, document(c.Source, doc))
+			n.add(name, source, source.Document(doc))
 		}
 	}
 	if err := n.print(os.Stdout); err != nil {
@@ -50,32 +52,10 @@ func (c *normalizeCmd) Run() error {
 	return nil
 }
 
-// formFields are the fields of each source's form that hold the document.
-var formFields = map[string]string{"kdniao": "RequestData", "kuaidi100": "param"}
-
-// document is the JSON in a form's body; anything else is taken as it is. Some
-// senders encode the JSON once more than the form does.
-func document(source string, body []byte) []byte {
-	plain := bytes.TrimSpace(body)
-	if bytes.HasPrefix(plain, []byte("{")) {
-		return body
-	}
-	form, err := url.ParseQuery(string(plain))
-	if err != nil || !form.Has(formFields[source]) {
-		return body
-	}
-	doc := form.Get(formFields[source])
-	if strings.HasPrefix(doc, "%") {
-		if again, err := url.QueryUnescape(doc); err == nil {
-			doc = again
-		}
-	}
-	return []byte(doc)
-}
-
 // normalization is the traces of the documents so far.
 type normalization struct {
 	now      time.Time
+	asked    track.Waybill
 	errors   io.Writer
 	order    []track.Waybill
 	traces   map[track.Waybill]*track.Trace
@@ -90,7 +70,7 @@ func (n *normalization) reject(file string, err error) {
 
 // add takes in a source's document.
 func (n *normalization) add(file string, source carrier.Source, doc []byte) {
-	parts, err := source.Split(doc)
+	parts, err := source.Answer(doc, n.asked)
 	if err != nil {
 		n.reject(file, err)
 	}

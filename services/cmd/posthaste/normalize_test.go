@@ -35,6 +35,9 @@ func TestNormalize_PrintsTracesAndNamesWhatCannotBeUsed(t *testing.T) {
 		"a form of Kuaidi":       {"kuaidi100", url.Values{"param": {kuaidi100Document}, "sign": {"00"}}.Encode(), []string{delivered}, true},
 		"a team's report":        {"canonical", canonicalDocument, []string{delivered, `"text": "signed"`}, true},
 		"a team's broken report": {"canonical", strings.Replace(canonicalDocument, "sf-express", "", 1), []string{"document: events[0].carrier_code"}, false},
+		"a form of ZTO":          {"zto", url.Values{"data": {`{"billCode":"78250000000101","action":"SIGNED","actionTime":"2025-06-02 11:40:00"}`}}.Encode(), []string{delivered, `"zto-express"`}, true},
+		"XML of SF":              {"sf", `<Request><Body><WaybillRoute id="1" mailno="SF1000000000017" acceptTime="2025-06-02 11:40:00" opCode="80"/></Body></Request>`, []string{delivered}, true},
+		"an unknown code":        {"sf", `<Request><Body><WaybillRoute id="1" mailno="SF1000000000017" acceptTime="2025-06-02 11:40:00" opCode="123456"/></Body></Request>`, []string{"no rule knows the code opCode/123456"}, true},
 		"an unknown source":      {"nobody", kdniaoDocument, []string{"--source"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

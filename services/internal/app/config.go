@@ -113,6 +113,7 @@ type SourcesConfig struct {
 	Kdniao    map[string]Secret `name:"kdniao" placeholder:"EBUSINESSID=APPKEY" help:"Kdniao accounts, separated by semicolons: EBusinessID=AppKey. A push of another account is refused."`
 	Share     int               `name:"intake-share" default:"0" help:"Traces a second that one caller may always report while others report too; beyond, it may report twice what all the others do, and waits. A caller that is alone has no limit. 0 means 500 for each core, -1 no limit."`
 	Kuaidi100 map[string]Secret `name:"kuaidi100" placeholder:"ACCOUNT=SALT" help:"Kuaidi100 accounts, separated by semicolons: a name of yours, which is part of the callback's path, and the salt of its subscriptions. An empty salt takes unsigned pushes."`
+	Accounts  map[string]Secret `name:"source-account" placeholder:"SOURCE:ACCOUNT=SECRET" help:"Accounts of any source that pushes, separated by semicolons: the source's code, a name, and the secret that its pushes are verified with; docs/sources.md has them for each source. @FILE in a secret's place, here and above, is read from that file."`
 	Carriers  map[string]Secret `name:"carrier" placeholder:"CODE=SECRET" help:"Carriers that push in Posthaste's own form, separated by semicolons: the carrier's code and the secret that it signs with, whsec_… as posthaste secret prints; see docs/carrier-push.md."`
 
 	AllowFrom     map[string]Prefixes `name:"source-allow-from" placeholder:"SOURCE=PREFIXES" help:"Addresses that a source's pushes may come from: SOURCE=PREFIX,PREFIX, sources separated by semicolons. A source is the part of the path after /v1/sources/, or carriers/ and the carrier's code. One that isn't named may come from anywhere."`
@@ -163,7 +164,7 @@ type WorkConfig struct {
 	LevelAge time.Duration `hidden:"" default:"1m" help:"How old at least is what the level check calls lost. Tests only."`
 	Shards   int           `default:"1" help:"Parts that normalizing, matching and delivery are divided into, 1 to 64; the most instances that can share the work. All instances must agree."`
 	// RetryScale is for tests: with 0.001 three days are five minutes.
-	RetryScale float64 `name:"retry-scale" hidden:"" default:"1" help:"Multiplies the times of retry policies. Tests only."`
+	RetryScale       float64       `name:"retry-scale" hidden:"" default:"1" help:"Multiplies the times of retry policies. Tests only."`
 	AttemptRetention time.Duration `default:"720h" help:"How long the log of attempts is kept; it goes a whole day at a time."`
 }
 
@@ -204,6 +205,7 @@ func (c *Config) Validate() error {
 			bad("--%s is %s and must not be negative", flag, d)
 		}
 	}
+	c.Sources.check(bad)
 	if c.Stream.RawMaxAge < time.Hour {
 		bad("--stream-raw-max-age is %s and must be at least 1h", c.Stream.RawMaxAge)
 	}
@@ -228,11 +230,7 @@ func (c *Config) Warnings() []string {
 	if public(c.Ops.Listen) {
 		w = append(w, "--ops-listen is open to other machines: whoever reaches it sees metrics and profiles")
 	}
-	for account, salt := range c.Sources.Kuaidi100 {
-		if salt == "" {
-			w = append(w, "--kuaidi100 account "+account+" has no salt: whoever knows its URL can report events")
-		}
-	}
+	w = append(w, c.Sources.warn()...)
 	if c.Trace.Ratio > 0.1 {
 		w = append(w, "--trace-ratio is above 0.1: with an exporter on, spans cost more than the work they describe")
 	}

@@ -33,10 +33,13 @@ func startIngest(_ context.Context, env *Env) (func(context.Context) error, erro
 		rejected.Close()
 		return err
 	}
+	accounts, err := env.Config.Sources.accounts()
+	if err != nil {
+		return stop, err
+	}
 	s, err := ingest.New(ingest.Config{
 		Raw: raw, Rejected: rejected, Room: full.Full,
-		Share:  share(env.Config.Sources.Share),
-		Kdniao: reveal(env.Config.Sources.Kdniao), Kuaidi100: reveal(env.Config.Sources.Kuaidi100),
+		Share: share(env.Config.Sources.Share), Accounts: accounts,
 		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
 	})
 	if err != nil {
@@ -66,15 +69,6 @@ func share(setting int) float64 {
 		return float64(forEachCore * runtime.GOMAXPROCS(0))
 	}
 	return float64(setting)
-}
-
-// reveal opens secrets for the service that checks with them.
-func reveal(secrets map[string]Secret) map[string]string {
-	open := make(map[string]string, len(secrets))
-	for name, s := range secrets {
-		open[name] = s.Reveal()
-	}
-	return open
 }
 
 // sourceGate is what pushes of sources pass first.

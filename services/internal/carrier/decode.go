@@ -19,7 +19,7 @@ func (t *text) UnmarshalJSON(b []byte) error {
 		if err := json.Unmarshal(b, &s); err != nil {
 			return err
 		}
-		*t = text(strings.TrimSpace(s))
+		*t = text(clean(s))
 	case len(b) == 0 || b[0] == '{' || b[0] == '[' || string(b) == "null":
 		*t = ""
 	default:
@@ -28,7 +28,7 @@ func (t *text) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func (t text) String() string { return string(t) }
+func (t text) String() string { return strings.TrimSpace(string(t)) } // of XML it may have blanks around
 
 // trimBOM drops what some senders put before the document.
 func trimBOM(doc []byte) []byte {

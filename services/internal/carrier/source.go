@@ -2,11 +2,17 @@
 // source's document apart by waybill, and maps each part to a report by the
 // source's table of codes.
 //
-// It is pure. Taking documents in, checking their signatures and answering in
-// the source's form is ingest's; what a report does to a trace is track's.
+// A source has a file: what its documents look like, how its pushes are verified
+// and answered, and what is known of it. What its codes mean stands in a table.
+//
+// It is pure. Taking documents in over HTTP and keeping them is ingest's; what a
+// report does to a trace is track's.
 package carrier
 
 import (
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/posthaste/posthaste/services/internal/track"
@@ -15,7 +21,7 @@ import (
 // MappingVersion is the version of all mapping tables of this package. It goes
 // up with every change of a table, so that a stored event says by which it was
 // mapped.
-const MappingVersion = "1"
+const MappingVersion = "2"
 
 // Source is one format of reports and its mapping.
 type Source struct {
@@ -27,7 +33,43 @@ type Source struct {
 	// Map makes a report of one part. The same part gives the same events with
 	// the same ids, whenever and however often it is mapped.
 	Map func(Raw) (track.Report, error)
+	// Push is how its pushes are taken in; nil when it is only queried.
+	Push *Receiver
+	// Facts are for docs/sources.md.
+	Facts Facts
+
+	// remap gives a stored event its kind and status anew.
+	remap func(*track.Event) (unknown []string)
 }
+
+// Facts are what is known of a source, in words for its user.
+type Facts struct {
+	Name    string // of the company
+	Reports string // what is taken in
+	Account string // what an account's name and secret are; empty when it is only queried
+	Verify  string
+	Answer  string
+	Times   string // how its times are told
+	Notes   []string
+	// Unverified are details that no document of the source confirms. Each is one
+	// place in the source's file.
+	Unverified []string
+}
+
+// Answer takes a query's answer apart. Where the answer names no waybill, it is
+// of the one that was asked for.
+func (s Source) Answer(doc []byte, asked track.Waybill) ([]Part, error) {
+	parts, err := s.Split(doc)
+	for i := range parts {
+		if p := &parts[i]; p.Number == "" && p.Err == errNoNumber { //nolint:errorlint // it is that very value
+			p.Carrier, p.Number, p.Err = asked.Carrier, asked.Number, nil
+		}
+	}
+	return parts, err
+}
+
+// errNoNumber says that a document names no waybill, because who asked knows it.
+var errNoNumber = &FieldError{"number", "the document doesn't name its waybill: say which was asked for"}
 
 // Part is a document's share of one waybill, or what is wrong with it.
 type Part struct {
@@ -36,6 +78,8 @@ type Part struct {
 	Body    []byte            // byte for byte
 	Context map[string]string // what Map needs from around Body
 	Err     *FieldError       // not nil: the part can't be used
+
+	path string // of Body in a document that has several; for errors
 }
 
 // FieldError says which field of a document is wrong and how.
@@ -55,18 +99,39 @@ type Raw struct {
 
 // Lookup finds a source by its code.
 func Lookup(code string) (Source, bool) {
-	for _, s := range Sources() {
-		if s.Code == code {
-			return s, true
-		}
-	}
-	return Source{}, false
+	s, ok := byCode()[code]
+	return s, ok
 }
 
-// Sources lists all, in order of their code.
-func Sources() []Source {
-	return []Source{
-		{Code: kdniaoCode, Kind: track.SourceAggregatorPush, Split: splitKdniao, Map: mapKdniao},
-		{Code: kuaidi100Code, Kind: track.SourceAggregatorPush, Split: splitKuaidi100, Map: mapKuaidi100},
+var byCode = sync.OnceValue(func() map[string]Source {
+	all := map[string]Source{}
+	for _, s := range Sources() {
+		all[s.Code] = s
 	}
+	return all
+})
+
+// Sources lists all, in order of their code.
+var Sources = sync.OnceValue(func() []Source {
+	all := []Source{
+		kdniao(), kuaidi100(),
+		// Carriers that push.
+		sf(), zto(), yto(), sto(), jtexpress(), ups(), fedex(), usps(), dhl(),
+		// Aggregators that push.
+		seventeenTrack(), aftership(), easypost(), ship24(), trackingmore(), shippo(),
+		// Carriers that are asked.
+		asendia(), australiapost(), canadapost(), chronopost(), dhlExpress(), dhlParcelDE(), dhlUniversal(), dicom(), geodis(), hayPost(), hermes(),
+		landmark(), laposte(), mydhl(), parcelone(), roadie(), royalmail(), seko(), smartkargo(), teleship(), tnt(),
+	}
+	slices.SortFunc(all, func(a, b Source) int { return strings.Compare(a.Code, b.Code) })
+	return all
+})
+
+// Codes are the codes of all sources, in order.
+func Codes() []string {
+	var codes []string
+	for _, s := range Sources() {
+		codes = append(codes, s.Code)
+	}
+	return codes
 }

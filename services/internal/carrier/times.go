@@ -37,6 +37,9 @@ var layouts = []struct {
 
 var spelling = strings.NewReplacer("/", "-", "T", " ", "t", " ", "年", "-", "月", "-", "日", " ", "时", ":", "分", ":", "秒", "")
 
+// maxOffset is the farthest that clocks are from UTC.
+const maxOffset = 14 * time.Hour
+
 // zone is the offset that holds where a time doesn't tell its own.
 type zone struct {
 	offset time.Duration

@@ -33,7 +33,7 @@ func listed(t *track.Trace) []*track.Event {
 	for i := range t.Events {
 		e := &t.Events[i]
 		switch {
-		case e.Kind == track.KindVoid, e.Kind == track.KindEstimate, e.VoidedBy != "", e.CorrectedBy != "":
+		case e.Kind == track.KindVoid, e.Kind == track.KindEstimate, e.VoidedBy != "", e.CorrectedBy != "", e.DuplicateOf != "":
 		case e.Kind == track.KindInfo && e.Text == "", e.Status == status.Expired:
 		default:
 			list = append(list, e)

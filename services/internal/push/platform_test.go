@@ -490,7 +490,9 @@ func TestPlatforms_APushTakenInTellsTheSame(t *testing.T) {
 					told[e.Text] = true
 				}
 				for _, e := range listed(tr) {
-					if !told[strings.TrimSpace(words(e))] && strings.TrimSpace(words(e)) != "" {
+					// What can't be stored is taken out of what is taken in.
+					said := strings.TrimSpace(strings.ReplaceAll(words(e), "\x00", ""))
+					if !told[said] && said != "" {
 						t.Fatalf("%q is missing in %v", words(e), maps.Keys(told))
 					}
 				}

@@ -128,6 +128,7 @@ func renderEvent(e *track.Event) payload.Event {
 		TargetEventID: string(e.Target),
 		VoidedBy:      string(e.VoidedBy),
 		CorrectedBy:   string(e.CorrectedBy),
+		DuplicateOf:   string(e.DuplicateOf),
 		Revision:      uint64(e.Revision),
 		EventTime:     moment(e.Time),
 		LocalTime:     localTime(e.Time),

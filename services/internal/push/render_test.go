@@ -42,14 +42,14 @@ func TestRender_SaysWhatTheTraceSays(t *testing.T) {
 		"event_count": 4, "create_time": "2025-02-28T10:00:01Z", "update_time": "2025-03-01T03:00:01Z"
 	},
 	"events": [{
-		"id": "e2", "kind": "event", "target_event_id": "", "voided_by": "e4", "corrected_by": "", "revision": 4,
+		"id": "e2", "kind": "event", "target_event_id": "", "voided_by": "e4", "corrected_by": "", "duplicate_of": "", "revision": 4,
 		"event_time": "2025-03-01T00:00:00Z", "local_time": "2025-03-01", "utc_offset_seconds": null, "offset_source": "unknown", "precision": "date",
 		"receive_time": "2025-03-01T03:00:00Z", "order_hint": 2, "status": "in_transit", "sub_status": "", "text": "", "language": "",
 		"location": {"text": "", "city": "", "region": "", "country": "", "postcode": "", "latitude": null, "longitude": null, "facility_code": "", "facility_name": "", "facility_type": ""},
 		"next_location": null, "courier": null, "signer": "", "reason_code": "", "raw_code": "", "raw_sub_code": "", "transport_mode": "", "vehicle": "", "piece": "",
 		"leg": null, "proof_urls": [], "estimate": null, "source": "kdniao", "attributes": {}
 	}, {
-		"id": "e3", "kind": "event", "target_event_id": "", "voided_by": "", "corrected_by": "", "revision": 3,
+		"id": "e3", "kind": "event", "target_event_id": "", "voided_by": "", "corrected_by": "", "duplicate_of": "", "revision": 3,
 		"event_time": "2025-03-01T10:02:11+08:00", "local_time": "2025-03-01T10:02:11", "utc_offset_seconds": 28800, "offset_source": "carrier_default", "precision": "second",
 		"receive_time": "2025-03-01T03:00:00Z", "order_hint": 3, "status": "in_transit", "sub_status": "in_transit.departed", "text": "离开【深圳】", "language": "zh",
 		"location": {"text": "深圳市福田区", "city": "深圳市", "region": "广东省", "country": "CN", "postcode": "518000", "latitude": 22.5, "longitude": 114, "facility_code": "755A", "facility_name": "福田", "facility_type": "hub"},
@@ -59,7 +59,7 @@ func TestRender_SaysWhatTheTraceSays(t *testing.T) {
 		"estimate": {"from": "2025-03-05T00:00:00+08:00", "to": "2025-03-06T00:00:00+08:00", "precision": "date", "offset_source": "carrier_default"},
 		"source": "kdniao", "attributes": {"weight": "1kg"}
 	}, {
-		"id": "e4", "kind": "void", "target_event_id": "e2", "voided_by": "", "corrected_by": "", "revision": 4,
+		"id": "e4", "kind": "void", "target_event_id": "e2", "voided_by": "", "corrected_by": "", "duplicate_of": "", "revision": 4,
 		"event_time": "2025-03-01T11:00:00.25+05:30", "local_time": "2025-03-01T11:00:00.25", "utc_offset_seconds": 19800, "offset_source": "given", "precision": "second",
 		"receive_time": "2025-03-01T03:00:00Z", "order_hint": 4, "status": "unknown", "sub_status": "", "text": "", "language": "",
 		"location": {"text": "", "city": "", "region": "", "country": "", "postcode": "", "latitude": null, "longitude": null, "facility_code": "", "facility_name": "", "facility_type": ""},

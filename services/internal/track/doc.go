@@ -8,4 +8,7 @@
 // they came first, since a repeat is no change: when an event was received, and
 // its place among others of one instant; and a source that goes back and forth
 // about one event ends where it was heard last.
+//
+// What several sources say is one truth: of events that tell of the same thing one
+// counts, and which one is a function of the set too.
 package track

@@ -117,6 +117,7 @@ type Event struct {
 	Target      EventID // for KindVoid and KindCorrection
 	VoidedBy    EventID // set by the merge
 	CorrectedBy EventID // set by the merge
+	DuplicateOf EventID // set by the merge: the event that tells of the same thing and counts
 	Revision    Revision
 	Time        Time
 	ReceiveTime time.Time

@@ -8,35 +8,71 @@ import (
 )
 
 // Merge adds what a report says to a trace; old is nil for a waybill that
-// nothing is known of. When that changes anything, it returns the trace with
-// the next revision, in which the events that are new or changed are stamped
-// with it; otherwise old and false. old stays as it was, and the new trace
-// shares what didn't change with it.
+// nothing is known of. When that changes anything that is pushed, it returns the
+// trace with the next revision, in which the events that are new or changed are
+// stamped with it; otherwise false, and old where nothing at all is new. old
+// stays as it was, and the new trace shares what didn't change with it.
 //
 // An event that is there already changes nothing, unless its source now says
-// something else of it: then what was received later stands, and of two received
-// at once the greater. What a source leaves out of a repeat it doesn't take back.
+// something else of it: then what was mapped by the newer tables stands, of one
+// mapping what was received later, and of two received at once the greater. What
+// a source leaves out of a repeat it doesn't take back.
+//
+// What another source told before, told once more, is kept and counts once: see
+// [Event]'s DuplicateOf. By itself it is no change: the trace that holds it has
+// the revision of the old one, and what it adds is stamped with the next.
 func Merge(old *Trace, r Report, now time.Time) (t *Trace, changed bool) {
 	t = &Trace{Waybill: r.Waybill, CreateTime: now}
 	if old != nil {
 		*t = *old
 	}
-	before := t.Events
+	before, was := t.Events, t.State
 	t.Revision++
 	t.UpdateTime = now
-	events, added := addEvents(before, r.Events, t.Revision)
+	events, added := addEvents(before, fold(r.Events), t.Revision)
 	if added {
 		mark(events, t.Revision)
+		markDuplicates(events, t.Revision)
 		slices.SortFunc(events, func(a, b Event) int { return Compare(&a, &b) })
 		t.Events = events
 		t.State = stateOf(events)
 	}
 	links, linked := addLinks(t.Links, r.Links)
 	t.Links = links
-	if !added && !linked {
+	switch {
+	case !added && !linked:
 		return old, false
+	case old != nil && !linked && tellsNothingNew(before, events, &was, &t.State):
+		t.Revision, t.UpdateTime = old.Revision, old.UpdateTime
+		return t, false
 	}
 	return t, true
+}
+
+// fold makes one event of several in a report that have one id.
+func fold(reported []Event) []Event {
+	if len(reported) < 2 {
+		return reported
+	}
+	at := make(map[EventID]int, len(reported))
+	folded := reported
+	for i := range reported {
+		e := &reported[i]
+		first, twice := at[e.ID]
+		switch {
+		case !twice:
+			at[e.ID] = len(at)
+			if len(at) <= i { // something was folded before
+				folded = append(folded, *e)
+			}
+		default:
+			if len(folded) == len(reported) && len(at) == i { // the first to fold
+				folded = append(make([]Event, 0, len(reported)), reported[:i]...)
+			}
+			folded[first], _ = reconcile(e, &folded[first])
+		}
+	}
+	return folded
 }
 
 // addEvents returns the events with those of a report, stamped with the
@@ -57,7 +93,7 @@ func addEvents(have, reported []Event, revision Revision) (events []Event, added
 			added = true
 			events = append(make([]Event, 0, len(have)+len(reported)-i), have...)
 		}
-		e.Revision, e.VoidedBy, e.CorrectedBy = revision, "", ""
+		e.Revision, e.VoidedBy, e.CorrectedBy, e.DuplicateOf = revision, "", "", ""
 		if at >= 0 {
 			events[at] = e
 		} else {
@@ -99,11 +135,21 @@ func reconcile(e, x *Event) (Event, bool) {
 		return *x, false
 	}
 	newer, older := *e, x
-	if cmp.Or(e.ReceiveTime.Compare(x.ReceiveTime), c) < 0 {
+	if cmp.Or(compareMapping(e, x), e.ReceiveTime.Compare(x.ReceiveTime), c) < 0 {
 		newer, older = *x, e
 	}
 	complete(&newer, older)
 	return newer, compareContent(&newer, x) != 0
+}
+
+// compareMapping orders two events by the version of the tables that mapped
+// them.
+func compareMapping(a, b *Event) int {
+	v, w := a.Provenance.MappingVersion, b.Provenance.MappingVersion
+	if v == w {
+		return 0
+	}
+	return cmp.Or(cmp.Compare(len(v), len(w)), cmp.Compare(v, w)) // they are numbers
 }
 
 // mark says of each event whether another withdrew or replaced it, and stamps

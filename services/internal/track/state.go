@@ -38,10 +38,10 @@ func stateOf(events []Event) State {
 	return s
 }
 
-// inForce says whether an event counts: it wasn't withdrawn or replaced, and
-// isn't itself a withdrawal.
+// inForce says whether an event counts: it wasn't withdrawn or replaced, isn't
+// itself a withdrawal, and no other that tells of the same thing counts.
 func inForce(e *Event) bool {
-	return e.Kind != KindVoid && e.VoidedBy == "" && e.CorrectedBy == ""
+	return e.Kind != KindVoid && e.VoidedBy == "" && e.CorrectedBy == "" && e.DuplicateOf == ""
 }
 
 // movesOn says whether an event moves a parcel whose journey has ended. After

@@ -78,7 +78,7 @@ func TrackEvent(m *trackingv1.TraceEvent) (track.Event, error) {
 	p := m.GetProvenance()
 	e := track.Event{
 		ID: track.EventID(m.GetId()), Kind: track.Kind(m.GetKind()), Target: track.EventID(m.GetTargetEventId()),
-		VoidedBy: track.EventID(m.GetVoidedBy()), CorrectedBy: track.EventID(m.GetCorrectedBy()),
+		VoidedBy: track.EventID(m.GetVoidedBy()), CorrectedBy: track.EventID(m.GetCorrectedBy()), DuplicateOf: track.EventID(m.GetDuplicateOf()),
 		Revision: track.Revision(m.GetRevision()), ReceiveTime: instant(m.GetReceiveTime()), OrderHint: int(m.GetOrderHint()),
 		Status: status.Status(m.GetStatus()), Sub: status.Sub(m.GetSubStatus()), ReasonCode: m.GetReasonCode(),
 		RawCode: m.GetRawCode(), RawSubCode: m.GetRawSubCode(), Text: m.GetText(), Language: m.GetLanguage(),

@@ -64,6 +64,7 @@ func Event(e *track.Event) *trackingv1.TraceEvent {
 		TargetEventId:    string(e.Target),
 		VoidedBy:         string(e.VoidedBy),
 		CorrectedBy:      string(e.CorrectedBy),
+		DuplicateOf:      string(e.DuplicateOf),
 		Revision:         uint64(e.Revision),
 		Time:             eventTime(e.Time),
 		ReceiveTime:      timestamp(e.ReceiveTime),

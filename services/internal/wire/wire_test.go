@@ -33,7 +33,7 @@ func drawEvent(t *rapid.T) track.Event {
 	text := rapid.StringN(0, 20, -1)
 	e := track.Event{
 		ID: track.EventID(text.Draw(t, "id")), Kind: track.Kind(rapid.IntRange(1, 5).Draw(t, "kind")), Target: track.EventID(text.Draw(t, "target")),
-		VoidedBy: track.EventID(text.Draw(t, "voided")), CorrectedBy: track.EventID(text.Draw(t, "corrected")), Revision: track.Revision(rapid.Uint64().Draw(t, "revision")),
+		VoidedBy: track.EventID(text.Draw(t, "voided")), CorrectedBy: track.EventID(text.Draw(t, "corrected")), DuplicateOf: track.EventID(text.Draw(t, "duplicate")), Revision: track.Revision(rapid.Uint64().Draw(t, "revision")),
 		Time: drawTime(t, track.Precision(rapid.IntRange(1, 3).Draw(t, "precision"))), ReceiveTime: time.Unix(1, 2).UTC(), OrderHint: rapid.IntRange(-9, 9).Draw(t, "hint"),
 		Status: status.Delivered, Sub: status.DeliveredLocker, ReasonCode: text.Draw(t, "reason"), RawCode: text.Draw(t, "code"), RawSubCode: "b",
 		Text: text.Draw(t, "text"), Language: "zh", Signer: text.Draw(t, "signer"), TransportMode: "air", Vehicle: "CA123", Piece: "1",

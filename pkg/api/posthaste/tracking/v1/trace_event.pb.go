@@ -683,7 +683,11 @@ type TraceEvent struct {
 	// only, time. Absent when the event doesn't say.
 	EstimateFrom *EventTime `protobuf:"bytes,29,opt,name=estimate_from,json=estimateFrom,proto3" json:"estimate_from,omitempty"`
 	// The latest time; absent when the source gave one time only.
-	EstimateTo    *EventTime `protobuf:"bytes,30,opt,name=estimate_to,json=estimateTo,proto3" json:"estimate_to,omitempty"`
+	EstimateTo *EventTime `protobuf:"bytes,30,opt,name=estimate_to,json=estimateTo,proto3" json:"estimate_to,omitempty"`
+	// Set on an event that another tells of too and that doesn't count beside it:
+	// the id of the one that counts. Two sources told of one thing, or a scan came
+	// twice. Such an event is no change by itself.
+	DuplicateOf   string `protobuf:"bytes,31,opt,name=duplicate_of,json=duplicateOf,proto3" json:"duplicate_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -928,6 +932,13 @@ func (x *TraceEvent) GetEstimateTo() *EventTime {
 	return nil
 }
 
+func (x *TraceEvent) GetDuplicateOf() string {
+	if x != nil {
+		return x.DuplicateOf
+	}
+	return ""
+}
+
 var File_posthaste_tracking_v1_trace_event_proto protoreflect.FileDescriptor
 
 const file_posthaste_tracking_v1_trace_event_proto_rawDesc = "" +
@@ -966,8 +977,7 @@ const file_posthaste_tracking_v1_trace_event_proto_rawDesc = "" +
 	"\fmapping_rule\x18\x04 \x01(\tR\vmappingRule\x12\x1e\n" +
 	"\n" +
 	"confidence\x18\x05 \x01(\x05R\n" +
-	"confidence\"\xf1\n" +
-	"\n" +
+	"confidence\"\x94\v\n" +
 	"\n" +
 	"TraceEvent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
@@ -1010,7 +1020,8 @@ const file_posthaste_tracking_v1_trace_event_proto_rawDesc = "" +
 	"attributes\x12E\n" +
 	"\restimate_from\x18\x1d \x01(\v2 .posthaste.tracking.v1.EventTimeR\festimateFrom\x12A\n" +
 	"\vestimate_to\x18\x1e \x01(\v2 .posthaste.tracking.v1.EventTimeR\n" +
-	"estimateTo\x1a=\n" +
+	"estimateTo\x12!\n" +
+	"\fduplicate_of\x18\x1f \x01(\tR\vduplicateOf\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\x9b\x01\n" +
