@@ -21,6 +21,7 @@ type cli struct {
 	Config    configCmd    `cmd:"" help:"Print the settings in effect, secrets hidden."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Normalize normalizeCmd `cmd:"" help:"Show what Posthaste makes of a source's documents."`
+	Simulate  simulateCmd  `cmd:"" help:"Stand in for carriers and aggregators: answer queries and send pushes, with whole journeys."`
 	Recognize recognizeCmd `cmd:"" help:"Tell which carriers waybill numbers may belong to."`
 }
 

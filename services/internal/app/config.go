@@ -28,6 +28,7 @@ type Config struct {
 	GRPC     GRPCConfig     `embed:"" prefix:"grpc-" group:"servers"`
 	HTTP     HTTPConfig     `embed:"" prefix:"http-" group:"servers"`
 	Sources  SourcesConfig  `embed:"" group:"sources"`
+	Poll     PollConfig     `embed:"" prefix:"poll-" group:"poll"`
 	Egress   EgressConfig   `embed:"" prefix:"egress-" group:"egress"`
 	Work     WorkConfig     `embed:"" group:"work"`
 }
@@ -154,6 +155,15 @@ type EgressConfig struct {
 	Addresses []netip.Prefix          `placeholder:"PREFIX" help:"Addresses that our callbacks come from, separated by commas, as receivers see them. Published at /v1/egress for their allow-lists; it changes nothing else."`
 }
 
+// PollConfig says which carriers and aggregators are asked.
+type PollConfig struct {
+	Accounts     map[string]Secret `placeholder:"SOURCE=ID,SECRET" help:"Accounts to ask with, separated by semicolons, such as kdniao=EBusinessID,AppKey. A carrier is asked at its own interface before an aggregator's. See docs/polling.md."`
+	URLs         map[string]string `name:"urls" placeholder:"SOURCE=URL" help:"Where sources are asked instead of at their own address, separated by semicolons: a test system, or posthaste simulate."`
+	Carriers     map[string]string `placeholder:"SOURCE=CARRIERS" help:"Carriers that a source is asked about, with blanks in between; sources separated by semicolons. Without it, all that the source knows."`
+	Sandbox      bool              `negatable:"" default:"true" help:"Play the reserved test numbers, such as SIM-LOCKER-1, for the carrier simulated."`
+	SandboxSpeed float64           `default:"720" help:"How much faster than real the journeys of test numbers go; 720 makes a minute of 12 hours."`
+}
+
 // WorkConfig says how work is divided.
 type WorkConfig struct {
 	Shards int `default:"1" help:"Parts that normalizing, matching and delivery are divided into, 1 to 64; the most instances that can share the work. All instances must agree."`
@@ -185,6 +195,17 @@ func (c *Config) Validate() error {
 	for flag, d := range map[string]time.Duration{"stop-delay": c.Stop.Delay, "stop-grace": c.Stop.Grace, "grpc-max-deadline": c.GRPC.MaxDeadline} {
 		if d < 0 {
 			bad("--%s is %s and must not be negative", flag, d)
+		}
+	}
+	if c.Poll.Sandbox && c.Poll.SandboxSpeed <= 0 {
+		bad("--poll-sandbox-speed is %v and must be above 0", c.Poll.SandboxSpeed)
+	}
+	if _, err := pollSources(&c.Poll); err != nil {
+		errs = append(errs, err)
+	}
+	for code, address := range c.Poll.URLs {
+		if u, err := url.Parse(address); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			bad("--poll-urls: %s is %q and must be an http or https URL", code, address)
 		}
 	}
 	if c.Stream.RawMaxAge < time.Hour {
