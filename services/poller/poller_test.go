@@ -565,3 +565,28 @@ func TestSandbox_PlaysAJourney(t *testing.T) {
 		t.Error("somebody was asked")
 	}
 }
+
+// A subscription that is made while a carrier comes to be polled is seen by one or
+// the other.
+func TestPolls_MissNoSubscriptionWhileTheyAreConfigured(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	polls := pg.NewPolls(w.pool)
+	const rounds = 30
+	for i := range rounds {
+		sources := map[track.Carrier]string{"sf-express": "kdniao"}
+		if err := polls.Configure(t.Context(), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		configured := make(chan error, 1)
+		go func() { configured <- polls.Configure(t.Context(), sources, 0) }()
+		parcel := waybill(fmt.Sprint("DELIVERED-", i))
+		w.subscribe("ep", parcel)
+		if err := <-configured; err != nil {
+			t.Fatal(err)
+		}
+		if r, ok := w.row(parcel); !ok || r.due == nil {
+			t.Fatalf("round %d: %+v, %v", i, r, ok)
+		}
+	}
+}

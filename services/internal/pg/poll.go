@@ -14,6 +14,11 @@ import (
 // pollChannel is notified when waybills came to the monitoring queue.
 const pollChannel = "posthaste_poll"
 
+// pollLock is shared by those who make subscriptions, and held alone while it changes
+// which carriers are polled: so a subscription either sees the change, or is seen by
+// whoever takes in those that there are.
+const pollLock = 0x706f6c6c
+
 // The tiers of polling.
 const (
 	TierEconomy = 1
@@ -63,6 +68,9 @@ func enqueue(ctx context.Context, tx pgx.Tx, made []*NewSubscription) error {
 			phone = CASE WHEN excluded.phone <> '' THEN excluded.phone ELSE p.phone END,
 			due_time = CASE WHEN p.due_time IS NULL AND p.poll_time < now() - interval '30 days' THEN now()
 				WHEN p.phone = '' AND excluded.phone <> '' AND p.due_time IS NOT NULL THEN now() ELSE p.due_time END`
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1)`, pollLock); err != nil {
+		return err
+	}
 	tag, err := tx.Exec(ctx, query, carriers, numbers, phones, tiers)
 	if err != nil || tag.RowsAffected() == 0 {
 		return err
@@ -80,8 +88,7 @@ func (p *Polls) Configure(ctx context.Context, sources map[track.Carrier]string,
 		carriers, names = append(carriers, string(c)), append(names, s)
 	}
 	err := InTx(ctx, p.pool, func(tx pgx.Tx) error {
-		// One instance at a time: they configure the same.
-		if _, err := tx.Exec(ctx, `LOCK TABLE poll_source IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, pollLock); err != nil {
 			return err
 		}
 		for _, query := range []string{
@@ -92,6 +99,25 @@ func (p *Polls) Configure(ctx context.Context, sources map[track.Carrier]string,
 			if _, err := tx.Exec(ctx, query, carriers, names); err != nil {
 				return err
 			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("configure what is polled: %w", err)
+	}
+	// Apart, because it may take long, and subscriptions needn't wait for it.
+	if err := p.fill(ctx, spread); err != nil {
+		return fmt.Errorf("take in what is polled from now on: %w", err)
+	}
+	return nil
+}
+
+// fill brings the queue in line with what is configured.
+func (p *Polls) fill(ctx context.Context, spread time.Duration) error {
+	return InTx(ctx, p.pool, func(tx pgx.Tx) error {
+		// One instance at a time: they do the same.
+		if _, err := tx.Exec(ctx, `LOCK TABLE poll_source IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+			return err
 		}
 		const rest = `UPDATE poll p SET source = '', due_time = NULL WHERE source <> '' AND NOT EXISTS (SELECT 1 FROM poll_source s WHERE s.carrier_code = p.carrier_code)`
 		if _, err := tx.Exec(ctx, rest); err != nil {
@@ -115,10 +141,6 @@ func (p *Polls) Configure(ctx context.Context, sources map[track.Carrier]string,
 		_, err := tx.Exec(ctx, `UPDATE poll_source SET filled = true WHERE NOT filled`)
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("configure what is polled: %w", err)
-	}
-	return nil
 }
 
 // DuePoll is a waybill whose time has come.
