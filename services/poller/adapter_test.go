@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/posthaste/posthaste/services/internal/carrier"
 	"github.com/posthaste/posthaste/services/internal/testkit"
 	"github.com/posthaste/posthaste/services/internal/track"
 )
@@ -136,6 +137,52 @@ func TestAdapters_TellAnswersApart(t *testing.T) {
 		if got.Verdict != tt.want || tt.want == Told && len(got.Doc) == 0 {
 			t.Errorf("%s with %d is %v (%s), and should be %v", tt.file, tt.status, got.Verdict, got.Reason, tt.want)
 		}
+	}
+}
+
+// What an adapter takes for an answer, its source's mapping can read.
+func TestAdapters_AnswersAreMapped(t *testing.T) {
+	t.Parallel()
+	dir := testkit.SamplesDir(t)
+	mapped := 0
+	for code, file := range map[string]string{
+		"kdniao": "kdniao/query-8001-zto-delivered-2018.json", "kuaidi100": "kuaidi100/query-response-yuantong-locker-2022.json",
+		"dhl_universal": "dhl_universal/tracking.json", "mydhl": "mydhl/tracking.json", "laposte": "laposte/tracking.json",
+		"royalmail": "royalmail/tracking-query.json", "australiapost": "australiapost/tracking.json", "canadapost": "canadapost/tracking.xml",
+		"usps": "usps/tracking-query.json", "ups": "ups/tracking-query.json", "fedex": "fedex/tracking.json",
+	} {
+		body, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		mapping, ok := carrier.Lookup(code)
+		if !ok {
+			t.Logf("%s has no mapping yet; the poller refuses it at the start", code)
+			continue
+		}
+		mapped++
+		q := question("any", "any", "1234567890")
+		w := &worker{source: Source{Adapter: adapter(t, code)}, read: mapping}
+		parts, err := w.answer(w.source.Read(q, Reply{Status: 200, Header: http.Header{}, Body: body}).Doc, q.Waybill)
+		events := 0
+		for _, p := range parts {
+			if p.Err != nil {
+				t.Errorf("%s: %v", file, p.Err)
+				continue
+			}
+			report, err := mapping.Map(carrier.Raw{Waybill: track.Waybill{Carrier: p.Carrier, Number: p.Number}, Kind: w.source.Kind, Body: p.Body, Context: p.Context, ReceiveTime: q.Now})
+			if err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+			events += len(report.Events)
+		}
+		if err != nil || events == 0 {
+			t.Errorf("%s: %v; %d events", file, err, events)
+		}
+	}
+	if mapped < 2 {
+		t.Errorf("%d sources are mapped", mapped)
 	}
 }
 

@@ -350,6 +350,12 @@ func (w *worker) parts(d *pg.DuePoll, doc []byte, now time.Time, out *outcome) t
 // asked for.
 func (w *worker) answer(doc []byte, asked track.Waybill) ([]carrier.Part, error) {
 	parts, err := w.read.Split(doc)
+	if len(parts) == 1 {
+		// Some carriers' answers leave out what was asked for.
+		if p := &parts[0]; p.Number == "" && p.Err != nil && p.Err.Field == "number" {
+			p.Carrier, p.Number, p.Err = asked.Carrier, asked.Number, nil
+		}
+	}
 	if w.source.Kind == track.SourceAggregatorPoll {
 		// Its carriers may have several codes at the platform; the one that was asked
 		// for is the waybill's.
