@@ -17,11 +17,11 @@ import (
 type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run everything in this process, with NATS inside and PostgreSQL beside it."`
 	Demo      demoCmd      `cmd:"" help:"Run everything and show its job: parcels' journeys come in, signed callbacks go out."`
+	Simulate  simulateCmd  `cmd:"" help:"Stand in for carriers and aggregators: answer queries and send pushes, with whole journeys."`
 	Migrate   migrateCmd   `cmd:"" help:"Bring a shared database to this version's schema."`
 	Config    configCmd    `cmd:"" help:"Print the settings in effect, secrets hidden."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Normalize normalizeCmd `cmd:"" help:"Show what Posthaste makes of a source's documents."`
-	Simulate  simulateCmd  `cmd:"" help:"Stand in for carriers and aggregators: answer queries and send pushes, with whole journeys."`
 	Recognize recognizeCmd `cmd:"" help:"Tell which carriers waybill numbers may belong to."`
 }
 

@@ -164,6 +164,20 @@ type PollConfig struct {
 	SandboxSpeed float64           `default:"720" help:"How much faster than real the journeys of test numbers go; 720 makes a minute of 12 hours."`
 }
 
+func (c *PollConfig) check(bad func(format string, args ...any)) {
+	if c.Sandbox && c.SandboxSpeed <= 0 {
+		bad("--poll-sandbox-speed is %v and must be above 0", c.SandboxSpeed)
+	}
+	if _, err := pollSources(c); err != nil {
+		bad("%w", err)
+	}
+	for code, address := range c.URLs {
+		if u, err := url.Parse(address); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			bad("--poll-urls: %s is %q and must be an http or https URL", code, address)
+		}
+	}
+}
+
 // WorkConfig says how work is divided.
 type WorkConfig struct {
 	Shards int `default:"1" help:"Parts that normalizing, matching and delivery are divided into, 1 to 64; the most instances that can share the work. All instances must agree."`
@@ -186,6 +200,7 @@ func (c *Config) Validate() error {
 	if c.Trace.Ratio < 0 || c.Trace.Ratio > 1 {
 		bad("--trace-ratio is %v and must be from 0 to 1", c.Trace.Ratio)
 	}
+	c.Poll.check(bad)
 	if c.Work.Shards < 1 || c.Work.Shards > 64 {
 		bad("--shards is %d and must be from 1 to 64", c.Work.Shards)
 	}
@@ -195,17 +210,6 @@ func (c *Config) Validate() error {
 	for flag, d := range map[string]time.Duration{"stop-delay": c.Stop.Delay, "stop-grace": c.Stop.Grace, "grpc-max-deadline": c.GRPC.MaxDeadline} {
 		if d < 0 {
 			bad("--%s is %s and must not be negative", flag, d)
-		}
-	}
-	if c.Poll.Sandbox && c.Poll.SandboxSpeed <= 0 {
-		bad("--poll-sandbox-speed is %v and must be above 0", c.Poll.SandboxSpeed)
-	}
-	if _, err := pollSources(&c.Poll); err != nil {
-		errs = append(errs, err)
-	}
-	for code, address := range c.Poll.URLs {
-		if u, err := url.Parse(address); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			bad("--poll-urls: %s is %q and must be an http or https URL", code, address)
 		}
 	}
 	if c.Stream.RawMaxAge < time.Hour {
