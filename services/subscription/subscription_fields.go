@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -74,6 +75,10 @@ func newSubscription(tenant string, req *subscriptionv1.CreateSubscriptionReques
 	for _, f := range subscriptionFields {
 		setSubscriptionField(&v, &n.Subscription, m, f, now)
 	}
+	n.PollTier, n.Phone = int16(req.GetPollTier()), phoneEnd(&v, req.GetPhone())
+	if t := req.GetPollTier(); t < 0 || t > subscriptionv1.PollTier_POLL_TIER_FAST {
+		v.add("poll_tier", "is not a known tier")
+	}
 	if err := v.result(); err != nil {
 		return pg.NewSubscription{}, err
 	}
@@ -110,6 +115,26 @@ func setSubscriptionField(v *violations, s *pg.Subscription, m *subscriptionv1.S
 		}
 		s.ExpireTime = t.AsTime().Truncate(time.Microsecond)
 	}
+}
+
+// phoneEnd is the last four digits of a phone number.
+func phoneEnd(v *violations, phone string) string {
+	const most, kept = 20, 4
+	var digits []rune
+	for _, r := range phone {
+		switch {
+		case r >= '0' && r <= '9':
+			digits = append(digits, r)
+		case !strings.ContainsRune("+-() ", r):
+			v.add("phone", "must be a phone number, or its last four digits")
+			return ""
+		}
+	}
+	if n := len(digits); phone != "" && (n < kept || n > most) {
+		v.add("phone", "must have 4 to 20 digits")
+		return ""
+	}
+	return string(digits[max(len(digits)-kept, 0):])
 }
 
 func checkMetadata(v *violations, field string, metadata map[string]string) {

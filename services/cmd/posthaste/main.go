@@ -20,6 +20,7 @@ import (
 type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run everything in this process, with NATS inside and PostgreSQL beside it."`
 	Demo      demoCmd      `cmd:"" help:"Run everything and show its job: parcels' journeys come in, signed callbacks go out."`
+	Simulate  simulateCmd  `cmd:"" help:"Stand in for carriers and aggregators: answer queries and send pushes, with whole journeys."`
 	Migrate   migrateCmd   `cmd:"" help:"Bring a shared database to this version's schema."`
 	Streams   streamsCmd   `cmd:"" help:"Mend the streams after NATS lost something."`
 	Config    configCmd    `cmd:"" help:"Print the settings in effect, secrets hidden."`

@@ -28,6 +28,7 @@ type Config struct {
 	GRPC     GRPCConfig     `embed:"" prefix:"grpc-" group:"servers"`
 	HTTP     HTTPConfig     `embed:"" prefix:"http-" group:"servers"`
 	Sources  SourcesConfig  `embed:"" group:"sources"`
+	Poll     PollConfig     `embed:"" prefix:"poll-" group:"poll"`
 	Egress   EgressConfig   `embed:"" prefix:"egress-" group:"egress"`
 	Work     WorkConfig     `embed:"" group:"work"`
 }
@@ -159,6 +160,29 @@ type EgressConfig struct {
 	Addresses []netip.Prefix          `placeholder:"PREFIX" help:"Addresses that our callbacks come from, separated by commas, as receivers see them. Published at /v1/egress for their allow-lists; it changes nothing else."`
 }
 
+// PollConfig says which carriers and aggregators are asked.
+type PollConfig struct {
+	Accounts     map[string]Secret `placeholder:"SOURCE=ID,SECRET" help:"Accounts to ask with, separated by semicolons, such as kdniao=EBusinessID,AppKey. A carrier is asked at its own interface before an aggregator's. See docs/polling.md."`
+	URLs         map[string]string `name:"urls" placeholder:"SOURCE=URL" help:"Where sources are asked instead of at their own address, separated by semicolons: a test system, or posthaste simulate."`
+	Carriers     map[string]string `placeholder:"SOURCE=CARRIERS" help:"Carriers that a source is asked about, with blanks in between; sources separated by semicolons. Without it, all that the source knows."`
+	Sandbox      bool              `negatable:"" default:"true" help:"Play the reserved test numbers, such as SIM-LOCKER-1, for the carrier simulated."`
+	SandboxSpeed float64           `default:"720" help:"How much faster than real the journeys of test numbers go; 720 makes a minute of 12 hours."`
+}
+
+func (c *PollConfig) check(bad func(format string, args ...any)) {
+	if c.Sandbox && c.SandboxSpeed <= 0 {
+		bad("--poll-sandbox-speed is %v and must be above 0", c.SandboxSpeed)
+	}
+	if _, err := pollSources(c); err != nil {
+		bad("%w", err)
+	}
+	for code, address := range c.URLs {
+		if u, err := url.Parse(address); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			bad("--poll-urls: %s is %q and must be an http or https URL", code, address)
+		}
+	}
+}
+
 // WorkConfig says how work is divided.
 type WorkConfig struct {
 	LevelAge time.Duration `hidden:"" default:"1m" help:"How old at least is what the level check calls lost. Tests only."`
@@ -185,6 +209,7 @@ func (c *Config) Validate() error {
 	if c.Trace.Ratio < 0 || c.Trace.Ratio > 1 {
 		bad("--trace-ratio is %v and must be from 0 to 1", c.Trace.Ratio)
 	}
+	c.Poll.check(bad)
 	if c.Work.Shards < 1 || c.Work.Shards > 64 {
 		bad("--shards is %d and must be from 1 to 64", c.Work.Shards)
 	}

@@ -51,6 +51,7 @@ func ParserOptions() []kong.Option {
 			{Key: "all-in-one", Title: "The all-in-one's own servers:"},
 			{Key: "servers", Title: "Servers:"},
 			{Key: "sources", Title: "Sources:"},
+			{Key: "poll", Title: "Polling:"},
 			{Key: "work", Title: "Work:"},
 		}),
 	}

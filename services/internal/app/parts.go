@@ -22,6 +22,7 @@ const (
 	Normalizer   = "normalizer"
 	Subscription = "subscription"
 	Delivery     = "delivery"
+	Poller       = "poller"
 	AllInOne     = "posthaste"
 )
 
@@ -45,6 +46,7 @@ func table() []part {
 		{name: "query", needs: []string{"streams", "postgres", "grpc"}, start: startQuery},
 		{name: "resend", needs: []string{"postgres", "grpc"}, start: startResend},
 		{name: "delivery", needs: []string{"streams", "postgres"}, start: startDelivery},
+		{name: "poller", needs: []string{"streams", "postgres"}, start: startPoller},
 
 		// Servers take calls when all that they serve is there.
 		{name: "grpc-serve", needs: []string{"grpc"}, start: serveGRPC},
@@ -59,9 +61,10 @@ var programs = map[string][]string{
 	Normalizer:   {"normalizer", "ready"},
 	Subscription: {"subscription", "query", "resend", "grpc-serve", "ready"},
 	Delivery:     {"delivery", "ready"},
+	Poller:       {"poller", "ready"},
 	AllInOne: {
 		"embedded-nats", "embedded-postgres",
-		"ingest", "normalizer", "subscription", "query", "resend", "delivery",
+		"ingest", "normalizer", "subscription", "query", "resend", "delivery", "poller",
 		"grpc-serve", "http-serve", "ready",
 	},
 }

@@ -193,9 +193,13 @@ func (m *Matching) Hold(ctx context.Context, opts LeaseOptions, work func(ctx, o
 // when it has begun to listen, until the context or the connection ends. The
 // connection is its own, beside the pool.
 func (m *Matching) Listen(ctx context.Context, wake func()) error {
-	conn, err := pgx.ConnectConfig(ctx, m.pool.Config().ConnConfig)
+	return listen(ctx, m.pool, announceChannel, wake)
+}
+
+func listen(ctx context.Context, pool *pgxpool.Pool, channel string, wake func()) error {
+	conn, err := pgx.ConnectConfig(ctx, pool.Config().ConnConfig)
 	if err != nil {
-		return fmt.Errorf("listen for subscriptions: %w", err)
+		return fmt.Errorf("listen on %s: %w", channel, err)
 	}
 	//nolint:contextcheck // it closes when ctx has ended
 	defer func() {
@@ -203,13 +207,13 @@ func (m *Matching) Listen(ctx context.Context, wake func()) error {
 		defer cancel()
 		_ = conn.Close(ctx)
 	}()
-	if _, err := conn.Exec(ctx, "LISTEN "+announceChannel); err != nil {
-		return fmt.Errorf("listen for subscriptions: %w", err)
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+		return fmt.Errorf("listen on %s: %w", channel, err)
 	}
 	for {
 		wake()
 		if _, err := conn.WaitForNotification(ctx); err != nil {
-			return fmt.Errorf("listen for subscriptions: %w", err)
+			return fmt.Errorf("listen on %s: %w", channel, err)
 		}
 	}
 }

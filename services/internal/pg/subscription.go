@@ -90,6 +90,10 @@ type NewSubscription struct {
 	Candidates []track.Carrier
 	// How it came by its carrier: [CarrierRecognized], or empty when it was given.
 	How string
+	// PollTier is one of the tiers of polling; 0 means [TierNormal]. Phone is the end of
+	// a phone number, for carriers that ask for it; empty for none.
+	PollTier int16
+	Phone    string
 }
 
 // Created is what became of one: the subscription, or an error of this package,
@@ -138,7 +142,7 @@ func (c *creation) run(ctx context.Context) error {
 		return err
 	}
 	if made > 0 {
-		if err := c.insertChecks(ctx); err != nil {
+		if err := c.queue(ctx); err != nil {
 			return err
 		}
 		if _, err := c.tx.Exec(ctx, `SELECT pg_notify($1, '')`, announceChannel); err != nil {
@@ -295,15 +299,19 @@ func (c *creation) insert(ctx context.Context) (made int, err error) {
 	return made, err
 }
 
-// insertChecks notes those that were made and whose carrier isn't proven.
-func (c *creation) insertChecks(ctx context.Context) error {
+// queue notes of those that were made whose carrier isn't proven, and what is to be
+// asked for.
+func (c *creation) queue(ctx context.Context) error {
 	var made []*NewSubscription
 	for i := range c.news {
-		if n := &c.news[i]; n.Candidates != nil && c.results[i].Err == nil && c.results[i].Subscription.ID == n.ID {
+		if n := &c.news[i]; c.results[i].Err == nil && c.results[i].Subscription.ID == n.ID {
 			made = append(made, n)
 		}
 	}
-	return insertChecks(ctx, c.tx, made)
+	if err := insertChecks(ctx, c.tx, made); err != nil {
+		return err
+	}
+	return enqueue(ctx, c.tx, made)
 }
 
 // explain settles what is left: a live subscription stands in its way.

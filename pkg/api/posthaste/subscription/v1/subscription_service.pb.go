@@ -89,6 +89,64 @@ func (SubscriptionState) EnumDescriptor() ([]byte, []int) {
 	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{0}
 }
 
+// PollTier says how often a carrier is asked that doesn't push.
+type PollTier int32
+
+const (
+	// Not set: normal.
+	PollTier_POLL_TIER_UNSPECIFIED PollTier = 0
+	// A third as often as normal.
+	PollTier_POLL_TIER_ECONOMY PollTier = 1
+	// By the parcel's status: half an hour when it is out for delivery, four hours
+	// in transit.
+	PollTier_POLL_TIER_NORMAL PollTier = 2
+	// Twice as often as normal, within the carrier's limits.
+	PollTier_POLL_TIER_FAST PollTier = 3
+)
+
+// Enum value maps for PollTier.
+var (
+	PollTier_name = map[int32]string{
+		0: "POLL_TIER_UNSPECIFIED",
+		1: "POLL_TIER_ECONOMY",
+		2: "POLL_TIER_NORMAL",
+		3: "POLL_TIER_FAST",
+	}
+	PollTier_value = map[string]int32{
+		"POLL_TIER_UNSPECIFIED": 0,
+		"POLL_TIER_ECONOMY":     1,
+		"POLL_TIER_NORMAL":      2,
+		"POLL_TIER_FAST":        3,
+	}
+)
+
+func (x PollTier) Enum() *PollTier {
+	p := new(PollTier)
+	*p = x
+	return p
+}
+
+func (x PollTier) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PollTier) Descriptor() protoreflect.EnumDescriptor {
+	return file_posthaste_subscription_v1_subscription_service_proto_enumTypes[1].Descriptor()
+}
+
+func (PollTier) Type() protoreflect.EnumType {
+	return &file_posthaste_subscription_v1_subscription_service_proto_enumTypes[1]
+}
+
+func (x PollTier) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PollTier.Descriptor instead.
+func (PollTier) EnumDescriptor() ([]byte, []int) {
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{1}
+}
+
 // Subscription is a tenant's wish to hear of one waybill at one endpoint.
 type Subscription struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -264,7 +322,13 @@ type CreateSubscriptionRequest struct {
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Whether a carrier that is given is corrected too, when only another has told
 	// something of the number. One that is recognized always is.
-	AutoCheck     bool `protobuf:"varint,4,opt,name=auto_check,json=autoCheck,proto3" json:"auto_check,omitempty"`
+	AutoCheck bool `protobuf:"varint,4,opt,name=auto_check,json=autoCheck,proto3" json:"auto_check,omitempty"`
+	// How often the carrier is asked, where it has to be; absent means normal. Of all
+	// subscriptions to a waybill the fastest counts.
+	PollTier PollTier `protobuf:"varint,5,opt,name=poll_tier,json=pollTier,proto3,enum=posthaste.subscription.v1.PollTier" json:"poll_tier,omitempty"`
+	// The sender's or the receiver's phone number, or its last four digits, for
+	// carriers that ask for it. Only the last four are kept. May be empty.
+	Phone         string `protobuf:"bytes,6,opt,name=phone,proto3" json:"phone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -325,6 +389,20 @@ func (x *CreateSubscriptionRequest) GetAutoCheck() bool {
 		return x.AutoCheck
 	}
 	return false
+}
+
+func (x *CreateSubscriptionRequest) GetPollTier() PollTier {
+	if x != nil {
+		return x.PollTier
+	}
+	return PollTier_POLL_TIER_UNSPECIFIED
+}
+
+func (x *CreateSubscriptionRequest) GetPhone() string {
+	if x != nil {
+		return x.Phone
+	}
+	return ""
 }
 
 // CreateSubscriptionResponse holds what was made.
@@ -1253,14 +1331,16 @@ const file_posthaste_subscription_v1_subscription_service_proto_rawDesc = "" +
 	"\rcomplete_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\fcompleteTime\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbe\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x96\x02\n" +
 	"\x19CreateSubscriptionRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12K\n" +
 	"\fsubscription\x18\x02 \x01(\v2'.posthaste.subscription.v1.SubscriptionR\fsubscription\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\x1d\n" +
 	"\n" +
-	"auto_check\x18\x04 \x01(\bR\tautoCheck\"i\n" +
+	"auto_check\x18\x04 \x01(\bR\tautoCheck\x12@\n" +
+	"\tpoll_tier\x18\x05 \x01(\x0e2#.posthaste.subscription.v1.PollTierR\bpollTier\x12\x14\n" +
+	"\x05phone\x18\x06 \x01(\tR\x05phone\"i\n" +
 	"\x1aCreateSubscriptionResponse\x12K\n" +
 	"\fsubscription\x18\x01 \x01(\v2'.posthaste.subscription.v1.SubscriptionR\fsubscription\"\x8b\x01\n" +
 	"\x1fBatchCreateSubscriptionsRequest\x12\x16\n" +
@@ -1316,7 +1396,12 @@ const file_posthaste_subscription_v1_subscription_service_proto_rawDesc = "" +
 	"\x19SUBSCRIPTION_STATE_PAUSED\x10\x02\x12 \n" +
 	"\x1cSUBSCRIPTION_STATE_COMPLETED\x10\x03\x12 \n" +
 	"\x1cSUBSCRIPTION_STATE_CANCELLED\x10\x04\x12\x1e\n" +
-	"\x1aSUBSCRIPTION_STATE_EXPIRED\x10\x052\xb5\b\n" +
+	"\x1aSUBSCRIPTION_STATE_EXPIRED\x10\x05*f\n" +
+	"\bPollTier\x12\x19\n" +
+	"\x15POLL_TIER_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11POLL_TIER_ECONOMY\x10\x01\x12\x14\n" +
+	"\x10POLL_TIER_NORMAL\x10\x02\x12\x12\n" +
+	"\x0ePOLL_TIER_FAST\x10\x032\xb5\b\n" +
 	"\x13SubscriptionService\x12\x81\x01\n" +
 	"\x12CreateSubscription\x124.posthaste.subscription.v1.CreateSubscriptionRequest\x1a5.posthaste.subscription.v1.CreateSubscriptionResponse\x12\x93\x01\n" +
 	"\x18BatchCreateSubscriptions\x12:.posthaste.subscription.v1.BatchCreateSubscriptionsRequest\x1a;.posthaste.subscription.v1.BatchCreateSubscriptionsResponse\x12x\n" +
@@ -1340,78 +1425,80 @@ func file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP() []b
 	return file_posthaste_subscription_v1_subscription_service_proto_rawDescData
 }
 
-var file_posthaste_subscription_v1_subscription_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_posthaste_subscription_v1_subscription_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_posthaste_subscription_v1_subscription_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_posthaste_subscription_v1_subscription_service_proto_goTypes = []any{
 	(SubscriptionState)(0),                          // 0: posthaste.subscription.v1.SubscriptionState
-	(*Subscription)(nil),                            // 1: posthaste.subscription.v1.Subscription
-	(*CreateSubscriptionRequest)(nil),               // 2: posthaste.subscription.v1.CreateSubscriptionRequest
-	(*CreateSubscriptionResponse)(nil),              // 3: posthaste.subscription.v1.CreateSubscriptionResponse
-	(*BatchCreateSubscriptionsRequest)(nil),         // 4: posthaste.subscription.v1.BatchCreateSubscriptionsRequest
-	(*BatchCreateSubscriptionsResponse)(nil),        // 5: posthaste.subscription.v1.BatchCreateSubscriptionsResponse
-	(*GetSubscriptionRequest)(nil),                  // 6: posthaste.subscription.v1.GetSubscriptionRequest
-	(*GetSubscriptionResponse)(nil),                 // 7: posthaste.subscription.v1.GetSubscriptionResponse
-	(*ListSubscriptionsRequest)(nil),                // 8: posthaste.subscription.v1.ListSubscriptionsRequest
-	(*ListSubscriptionsResponse)(nil),               // 9: posthaste.subscription.v1.ListSubscriptionsResponse
-	(*UpdateSubscriptionRequest)(nil),               // 10: posthaste.subscription.v1.UpdateSubscriptionRequest
-	(*UpdateSubscriptionResponse)(nil),              // 11: posthaste.subscription.v1.UpdateSubscriptionResponse
-	(*PauseSubscriptionRequest)(nil),                // 12: posthaste.subscription.v1.PauseSubscriptionRequest
-	(*PauseSubscriptionResponse)(nil),               // 13: posthaste.subscription.v1.PauseSubscriptionResponse
-	(*ResumeSubscriptionRequest)(nil),               // 14: posthaste.subscription.v1.ResumeSubscriptionRequest
-	(*ResumeSubscriptionResponse)(nil),              // 15: posthaste.subscription.v1.ResumeSubscriptionResponse
-	(*CancelSubscriptionRequest)(nil),               // 16: posthaste.subscription.v1.CancelSubscriptionRequest
-	(*CancelSubscriptionResponse)(nil),              // 17: posthaste.subscription.v1.CancelSubscriptionResponse
-	nil,                                             // 18: posthaste.subscription.v1.Subscription.MetadataEntry
-	(*BatchCreateSubscriptionsResponse_Result)(nil), // 19: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result
-	(*BatchCreateSubscriptionsResponse_Error)(nil),  // 20: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Error
-	(*durationpb.Duration)(nil),                     // 21: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),                   // 22: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),                   // 23: google.protobuf.FieldMask
+	(PollTier)(0),                                   // 1: posthaste.subscription.v1.PollTier
+	(*Subscription)(nil),                            // 2: posthaste.subscription.v1.Subscription
+	(*CreateSubscriptionRequest)(nil),               // 3: posthaste.subscription.v1.CreateSubscriptionRequest
+	(*CreateSubscriptionResponse)(nil),              // 4: posthaste.subscription.v1.CreateSubscriptionResponse
+	(*BatchCreateSubscriptionsRequest)(nil),         // 5: posthaste.subscription.v1.BatchCreateSubscriptionsRequest
+	(*BatchCreateSubscriptionsResponse)(nil),        // 6: posthaste.subscription.v1.BatchCreateSubscriptionsResponse
+	(*GetSubscriptionRequest)(nil),                  // 7: posthaste.subscription.v1.GetSubscriptionRequest
+	(*GetSubscriptionResponse)(nil),                 // 8: posthaste.subscription.v1.GetSubscriptionResponse
+	(*ListSubscriptionsRequest)(nil),                // 9: posthaste.subscription.v1.ListSubscriptionsRequest
+	(*ListSubscriptionsResponse)(nil),               // 10: posthaste.subscription.v1.ListSubscriptionsResponse
+	(*UpdateSubscriptionRequest)(nil),               // 11: posthaste.subscription.v1.UpdateSubscriptionRequest
+	(*UpdateSubscriptionResponse)(nil),              // 12: posthaste.subscription.v1.UpdateSubscriptionResponse
+	(*PauseSubscriptionRequest)(nil),                // 13: posthaste.subscription.v1.PauseSubscriptionRequest
+	(*PauseSubscriptionResponse)(nil),               // 14: posthaste.subscription.v1.PauseSubscriptionResponse
+	(*ResumeSubscriptionRequest)(nil),               // 15: posthaste.subscription.v1.ResumeSubscriptionRequest
+	(*ResumeSubscriptionResponse)(nil),              // 16: posthaste.subscription.v1.ResumeSubscriptionResponse
+	(*CancelSubscriptionRequest)(nil),               // 17: posthaste.subscription.v1.CancelSubscriptionRequest
+	(*CancelSubscriptionResponse)(nil),              // 18: posthaste.subscription.v1.CancelSubscriptionResponse
+	nil,                                             // 19: posthaste.subscription.v1.Subscription.MetadataEntry
+	(*BatchCreateSubscriptionsResponse_Result)(nil), // 20: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result
+	(*BatchCreateSubscriptionsResponse_Error)(nil),  // 21: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Error
+	(*durationpb.Duration)(nil),                     // 22: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),                   // 23: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),                   // 24: google.protobuf.FieldMask
 }
 var file_posthaste_subscription_v1_subscription_service_proto_depIdxs = []int32{
-	18, // 0: posthaste.subscription.v1.Subscription.metadata:type_name -> posthaste.subscription.v1.Subscription.MetadataEntry
-	21, // 1: posthaste.subscription.v1.Subscription.tail:type_name -> google.protobuf.Duration
-	22, // 2: posthaste.subscription.v1.Subscription.expire_time:type_name -> google.protobuf.Timestamp
+	19, // 0: posthaste.subscription.v1.Subscription.metadata:type_name -> posthaste.subscription.v1.Subscription.MetadataEntry
+	22, // 1: posthaste.subscription.v1.Subscription.tail:type_name -> google.protobuf.Duration
+	23, // 2: posthaste.subscription.v1.Subscription.expire_time:type_name -> google.protobuf.Timestamp
 	0,  // 3: posthaste.subscription.v1.Subscription.state:type_name -> posthaste.subscription.v1.SubscriptionState
-	22, // 4: posthaste.subscription.v1.Subscription.create_time:type_name -> google.protobuf.Timestamp
-	22, // 5: posthaste.subscription.v1.Subscription.update_time:type_name -> google.protobuf.Timestamp
-	22, // 6: posthaste.subscription.v1.Subscription.complete_time:type_name -> google.protobuf.Timestamp
-	1,  // 7: posthaste.subscription.v1.CreateSubscriptionRequest.subscription:type_name -> posthaste.subscription.v1.Subscription
-	1,  // 8: posthaste.subscription.v1.CreateSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
-	2,  // 9: posthaste.subscription.v1.BatchCreateSubscriptionsRequest.requests:type_name -> posthaste.subscription.v1.CreateSubscriptionRequest
-	19, // 10: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.results:type_name -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result
-	1,  // 11: posthaste.subscription.v1.GetSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
-	0,  // 12: posthaste.subscription.v1.ListSubscriptionsRequest.states:type_name -> posthaste.subscription.v1.SubscriptionState
-	1,  // 13: posthaste.subscription.v1.ListSubscriptionsResponse.subscriptions:type_name -> posthaste.subscription.v1.Subscription
-	1,  // 14: posthaste.subscription.v1.UpdateSubscriptionRequest.subscription:type_name -> posthaste.subscription.v1.Subscription
-	23, // 15: posthaste.subscription.v1.UpdateSubscriptionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	1,  // 16: posthaste.subscription.v1.UpdateSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
-	1,  // 17: posthaste.subscription.v1.PauseSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
-	1,  // 18: posthaste.subscription.v1.ResumeSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
-	1,  // 19: posthaste.subscription.v1.CancelSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
-	1,  // 20: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result.subscription:type_name -> posthaste.subscription.v1.Subscription
-	20, // 21: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result.error:type_name -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Error
-	2,  // 22: posthaste.subscription.v1.SubscriptionService.CreateSubscription:input_type -> posthaste.subscription.v1.CreateSubscriptionRequest
-	4,  // 23: posthaste.subscription.v1.SubscriptionService.BatchCreateSubscriptions:input_type -> posthaste.subscription.v1.BatchCreateSubscriptionsRequest
-	6,  // 24: posthaste.subscription.v1.SubscriptionService.GetSubscription:input_type -> posthaste.subscription.v1.GetSubscriptionRequest
-	8,  // 25: posthaste.subscription.v1.SubscriptionService.ListSubscriptions:input_type -> posthaste.subscription.v1.ListSubscriptionsRequest
-	10, // 26: posthaste.subscription.v1.SubscriptionService.UpdateSubscription:input_type -> posthaste.subscription.v1.UpdateSubscriptionRequest
-	12, // 27: posthaste.subscription.v1.SubscriptionService.PauseSubscription:input_type -> posthaste.subscription.v1.PauseSubscriptionRequest
-	14, // 28: posthaste.subscription.v1.SubscriptionService.ResumeSubscription:input_type -> posthaste.subscription.v1.ResumeSubscriptionRequest
-	16, // 29: posthaste.subscription.v1.SubscriptionService.CancelSubscription:input_type -> posthaste.subscription.v1.CancelSubscriptionRequest
-	3,  // 30: posthaste.subscription.v1.SubscriptionService.CreateSubscription:output_type -> posthaste.subscription.v1.CreateSubscriptionResponse
-	5,  // 31: posthaste.subscription.v1.SubscriptionService.BatchCreateSubscriptions:output_type -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse
-	7,  // 32: posthaste.subscription.v1.SubscriptionService.GetSubscription:output_type -> posthaste.subscription.v1.GetSubscriptionResponse
-	9,  // 33: posthaste.subscription.v1.SubscriptionService.ListSubscriptions:output_type -> posthaste.subscription.v1.ListSubscriptionsResponse
-	11, // 34: posthaste.subscription.v1.SubscriptionService.UpdateSubscription:output_type -> posthaste.subscription.v1.UpdateSubscriptionResponse
-	13, // 35: posthaste.subscription.v1.SubscriptionService.PauseSubscription:output_type -> posthaste.subscription.v1.PauseSubscriptionResponse
-	15, // 36: posthaste.subscription.v1.SubscriptionService.ResumeSubscription:output_type -> posthaste.subscription.v1.ResumeSubscriptionResponse
-	17, // 37: posthaste.subscription.v1.SubscriptionService.CancelSubscription:output_type -> posthaste.subscription.v1.CancelSubscriptionResponse
-	30, // [30:38] is the sub-list for method output_type
-	22, // [22:30] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	23, // 4: posthaste.subscription.v1.Subscription.create_time:type_name -> google.protobuf.Timestamp
+	23, // 5: posthaste.subscription.v1.Subscription.update_time:type_name -> google.protobuf.Timestamp
+	23, // 6: posthaste.subscription.v1.Subscription.complete_time:type_name -> google.protobuf.Timestamp
+	2,  // 7: posthaste.subscription.v1.CreateSubscriptionRequest.subscription:type_name -> posthaste.subscription.v1.Subscription
+	1,  // 8: posthaste.subscription.v1.CreateSubscriptionRequest.poll_tier:type_name -> posthaste.subscription.v1.PollTier
+	2,  // 9: posthaste.subscription.v1.CreateSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
+	3,  // 10: posthaste.subscription.v1.BatchCreateSubscriptionsRequest.requests:type_name -> posthaste.subscription.v1.CreateSubscriptionRequest
+	20, // 11: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.results:type_name -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result
+	2,  // 12: posthaste.subscription.v1.GetSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
+	0,  // 13: posthaste.subscription.v1.ListSubscriptionsRequest.states:type_name -> posthaste.subscription.v1.SubscriptionState
+	2,  // 14: posthaste.subscription.v1.ListSubscriptionsResponse.subscriptions:type_name -> posthaste.subscription.v1.Subscription
+	2,  // 15: posthaste.subscription.v1.UpdateSubscriptionRequest.subscription:type_name -> posthaste.subscription.v1.Subscription
+	24, // 16: posthaste.subscription.v1.UpdateSubscriptionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 17: posthaste.subscription.v1.UpdateSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
+	2,  // 18: posthaste.subscription.v1.PauseSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
+	2,  // 19: posthaste.subscription.v1.ResumeSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
+	2,  // 20: posthaste.subscription.v1.CancelSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
+	2,  // 21: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result.subscription:type_name -> posthaste.subscription.v1.Subscription
+	21, // 22: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result.error:type_name -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Error
+	3,  // 23: posthaste.subscription.v1.SubscriptionService.CreateSubscription:input_type -> posthaste.subscription.v1.CreateSubscriptionRequest
+	5,  // 24: posthaste.subscription.v1.SubscriptionService.BatchCreateSubscriptions:input_type -> posthaste.subscription.v1.BatchCreateSubscriptionsRequest
+	7,  // 25: posthaste.subscription.v1.SubscriptionService.GetSubscription:input_type -> posthaste.subscription.v1.GetSubscriptionRequest
+	9,  // 26: posthaste.subscription.v1.SubscriptionService.ListSubscriptions:input_type -> posthaste.subscription.v1.ListSubscriptionsRequest
+	11, // 27: posthaste.subscription.v1.SubscriptionService.UpdateSubscription:input_type -> posthaste.subscription.v1.UpdateSubscriptionRequest
+	13, // 28: posthaste.subscription.v1.SubscriptionService.PauseSubscription:input_type -> posthaste.subscription.v1.PauseSubscriptionRequest
+	15, // 29: posthaste.subscription.v1.SubscriptionService.ResumeSubscription:input_type -> posthaste.subscription.v1.ResumeSubscriptionRequest
+	17, // 30: posthaste.subscription.v1.SubscriptionService.CancelSubscription:input_type -> posthaste.subscription.v1.CancelSubscriptionRequest
+	4,  // 31: posthaste.subscription.v1.SubscriptionService.CreateSubscription:output_type -> posthaste.subscription.v1.CreateSubscriptionResponse
+	6,  // 32: posthaste.subscription.v1.SubscriptionService.BatchCreateSubscriptions:output_type -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse
+	8,  // 33: posthaste.subscription.v1.SubscriptionService.GetSubscription:output_type -> posthaste.subscription.v1.GetSubscriptionResponse
+	10, // 34: posthaste.subscription.v1.SubscriptionService.ListSubscriptions:output_type -> posthaste.subscription.v1.ListSubscriptionsResponse
+	12, // 35: posthaste.subscription.v1.SubscriptionService.UpdateSubscription:output_type -> posthaste.subscription.v1.UpdateSubscriptionResponse
+	14, // 36: posthaste.subscription.v1.SubscriptionService.PauseSubscription:output_type -> posthaste.subscription.v1.PauseSubscriptionResponse
+	16, // 37: posthaste.subscription.v1.SubscriptionService.ResumeSubscription:output_type -> posthaste.subscription.v1.ResumeSubscriptionResponse
+	18, // 38: posthaste.subscription.v1.SubscriptionService.CancelSubscription:output_type -> posthaste.subscription.v1.CancelSubscriptionResponse
+	31, // [31:39] is the sub-list for method output_type
+	23, // [23:31] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_subscription_v1_subscription_service_proto_init() }
@@ -1424,7 +1511,7 @@ func file_posthaste_subscription_v1_subscription_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_posthaste_subscription_v1_subscription_service_proto_rawDesc), len(file_posthaste_subscription_v1_subscription_service_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
