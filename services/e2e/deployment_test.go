@@ -198,7 +198,7 @@ var addresses = regexp.MustCompile(`msg=ready .*http="?([^" ]*)"? grpc="?([^" ]*
 func (p *process) start(t *testing.T) {
 	t.Helper()
 	args := append([]string{
-		"--http-listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--egress-policy=lab",
+		"--http-listen=127.0.0.1:0", "--auth=open", "--grpc-listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--egress-policy=lab",
 		"--kdniao=" + kdniaoAccount + "=" + kdniaoKey, "--kuaidi100=" + kuaidiAccount + "=" + kuaidiSalt, "--trace-ratio=0",
 	}, p.args...)
 	//nolint:noctx // it is stopped by the test, in several ways

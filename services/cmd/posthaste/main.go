@@ -19,6 +19,8 @@ type cli struct {
 	Demo      demoCmd      `cmd:"" help:"Run everything and show its job: parcels' journeys come in, signed callbacks go out."`
 	Migrate   migrateCmd   `cmd:"" help:"Bring a shared database to this version's schema."`
 	Config    configCmd    `cmd:"" help:"Print the settings in effect, secrets hidden."`
+	Tenant    tenantCmd    `cmd:"" help:"Manage tenants of a running Posthaste."`
+	Key       keyCmd       `cmd:"" help:"Manage API keys of a running Posthaste."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Normalize normalizeCmd `cmd:"" help:"Show what Posthaste makes of a source's documents."`
 	Recognize recognizeCmd `cmd:"" help:"Tell which carriers waybill numbers may belong to."`

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -18,7 +19,12 @@ import (
 // startGRPC makes the server; services register with it in their own parts.
 func startGRPC(_ context.Context, env *Env) (func(context.Context) error, error) {
 	c := env.Config.GRPC
+	var who rpc.Identifier
+	if env.Callers != nil {
+		who = env.Callers
+	}
 	env.GRPC = rpc.NewServer(rpc.ServerConfig{
+		Identifier: who, TLS: env.TLS,
 		Listen: c.Listen, NoReflection: !c.Reflection, MaxDeadline: c.MaxDeadline, Log: env.Log,
 		Tracer: env.Telemetry.Tracer, Meter: env.Telemetry.Meter, Propagator: obs.Propagator(),
 	})
@@ -45,6 +51,11 @@ func serveHTTP(ctx context.Context, env *Env) (func(context.Context) error, erro
 		return nil, err
 	}
 	env.HTTPAddr = l.Addr().String()
+	if env.TLS != nil {
+		cfg := env.TLS.Clone()
+		cfg.NextProtos = []string{"h2", "http/1.1"}
+		l = tls.NewListener(l, cfg)
+	}
 	server := &http.Server{
 		Handler: otelhttp.NewHandler(gate.Secure(env.HTTP), "http",
 			otelhttp.WithTracerProvider(env.Telemetry.Tracer), otelhttp.WithMeterProvider(env.Telemetry.Meter), otelhttp.WithPropagators(obs.Propagator())),

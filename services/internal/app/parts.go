@@ -35,7 +35,9 @@ func table() []part {
 		{name: "streams", needs: []string{"nats"}, start: startStreams},
 		{name: "embedded-postgres", start: startEmbeddedPostgreSQL},
 		{name: "postgres", start: startPostgreSQL},
-		{name: "grpc", needs: []string{"telemetry"}, start: startGRPC},
+		{name: "tls", start: startTLS},
+		{name: "auth", start: startAuth},
+		{name: "grpc", needs: []string{"telemetry", "tls", "auth"}, start: startGRPC},
 		{name: "http", start: startHTTP},
 
 		{name: "ingest", needs: []string{"streams", "grpc", "http"}, start: startIngest},
@@ -47,7 +49,7 @@ func table() []part {
 
 		// Servers take calls when all that they serve is there.
 		{name: "grpc-serve", needs: []string{"grpc"}, start: serveGRPC},
-		{name: "http-serve", needs: []string{"http", "telemetry"}, start: serveHTTP},
+		{name: "http-serve", needs: []string{"http", "telemetry", "tls"}, start: serveHTTP},
 		{name: "ready", needs: []string{"ops"}, start: startReady},
 	}
 }

@@ -30,6 +30,7 @@ const (
 	ReasonResumeExpired    = "RESUME_POINT_EXPIRED"
 	ReasonUnauthenticated  = "UNAUTHENTICATED"
 	ReasonForbidden        = "PERMISSION_DENIED"
+	ReasonTenantDisabled   = "TENANT_DISABLED"
 )
 
 // Reasons says what each reason means.
@@ -47,6 +48,7 @@ var Reasons = map[string]string{
 	ReasonResumeExpired:    "the point to resume from is no longer kept; start anew",
 	ReasonUnauthenticated:  "the call says not, or not validly, who calls: an API key, a token or a certificate is missing or wrong",
 	ReasonForbidden:        "who calls may not do this",
+	ReasonTenantDisabled:   "the tenant is disabled, and so are its keys",
 }
 
 // Error is an error with a code, a reason and details. It is safe to show to
