@@ -52,6 +52,17 @@ var accesses = map[string]Access{
 	"posthaste.subscription.v1.EndpointService/UpdateEndpoint": {Scope: auth.Write, Names: "endpoint.name", Change: true},
 	"posthaste.subscription.v1.EndpointService/DeleteEndpoint": {Scope: auth.Write, Names: "name", Change: true},
 
+	"posthaste.subscription.v1.EndpointService/RotateSecret": {Scope: auth.Write, Names: "name", Change: true},
+
+	"posthaste.delivery.v1.PushService/ListParkedPushes":  {Scope: auth.Read, Names: "parent"},
+	"posthaste.delivery.v1.PushService/CountParkedPushes": {Scope: auth.Read, Names: "parent"},
+	"posthaste.delivery.v1.PushService/ResendPushes":      {Scope: auth.Write, Names: "parent", Change: true},
+	"posthaste.delivery.v1.PushService/ReplayPushes":      {Scope: auth.Write, Names: "parent", Change: true},
+	"posthaste.delivery.v1.PushService/GetPushJob":        {Scope: auth.Read, Names: "name"},
+	"posthaste.delivery.v1.PushService/ListPushJobs":      {Scope: auth.Read, Names: "parent"},
+	"posthaste.delivery.v1.PushService/CancelPushJob":     {Scope: auth.Write, Names: "name", Change: true},
+	"posthaste.delivery.v1.PushService/GetPushStatistics": {Scope: auth.Read, Names: "parent"},
+
 	"posthaste.subscription.v1.SubscriptionService/CreateSubscription":       {Scope: auth.Write, Names: "parent", Change: true},
 	"posthaste.subscription.v1.SubscriptionService/BatchCreateSubscriptions": {Scope: auth.Write, Names: "parent", Change: true},
 	"posthaste.subscription.v1.SubscriptionService/GetSubscription":          {Scope: auth.Read, Names: "name"},
@@ -68,6 +79,8 @@ var accesses = map[string]Access{
 	"posthaste.tracking.v1.WaybillService/WatchWaybill":     {Scope: auth.Read, Shared: true},
 	"posthaste.tracking.v1.WaybillService/ListPushes":       {Scope: auth.Read, Names: "parent", Shared: true},
 	"posthaste.tracking.v1.WaybillService/ListAttempts":     {Scope: auth.Read, Names: "parent", Shared: true},
+
+	"posthaste.recognition.v1.RecognitionService/Recognize": {Scope: auth.Read, Shared: true},
 
 	// An event reaches whoever subscribed its waybill: the platform says who may
 	// report.
