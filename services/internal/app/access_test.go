@@ -34,6 +34,8 @@ type locked struct {
 	t     *testing.T
 	conn  *grpc.ClientConn
 	admin string
+	// httpAddr is where HTTP/JSON is.
+	httpAddr string
 	// acme's.
 	endpoint, subscription, waybill string
 	// Keys by "tenant/role".
@@ -61,7 +63,7 @@ func newLocked(t *testing.T) *locked {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("the admin's key is open to others: %v, %v", info.Mode(), err)
 	}
-	l := &locked{t: t, conn: conn, admin: strings.TrimSpace(string(b)), keys: make(map[string]string)}
+	l := &locked{t: t, conn: conn, httpAddr: a.Addresses().HTTP, admin: strings.TrimSpace(string(b)), keys: make(map[string]string)}
 	l.populate()
 	return l
 }

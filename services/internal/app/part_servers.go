@@ -13,6 +13,7 @@ import (
 
 	"github.com/posthaste/posthaste/services/internal/gate"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/rest"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 )
 
@@ -41,6 +42,17 @@ func serveGRPC(ctx context.Context, env *Env) (func(context.Context) error, erro
 // startHTTP makes the router; services handle paths of it in their own parts.
 func startHTTP(_ context.Context, env *Env) (func(context.Context) error, error) {
 	env.HTTP = http.NewServeMux()
+	return nil, nil
+}
+
+// startREST gives the registered services their HTTP/JSON face.
+func startREST(_ context.Context, env *Env) (func(context.Context) error, error) {
+	h, err := rest.New(rest.Config{GRPC: env.GRPC, Services: env.GRPC.Services(), Locked: env.Callers != nil})
+	if err != nil {
+		return nil, err
+	}
+	env.HTTP.Handle("/v1/", h)
+	env.HTTP.Handle("/openapi.json", h)
 	return nil, nil
 }
 

@@ -47,6 +47,8 @@ func table() []part {
 		{name: "resend", needs: []string{"postgres", "grpc"}, start: startResend},
 		{name: "delivery", needs: []string{"streams", "postgres"}, start: startDelivery},
 
+		{name: "rest", needs: []string{"grpc", "http"}, start: startREST},
+
 		// Servers take calls when all that they serve is there.
 		{name: "grpc-serve", needs: []string{"grpc"}, start: serveGRPC},
 		{name: "http-serve", needs: []string{"http", "telemetry", "tls"}, start: serveHTTP},
@@ -56,14 +58,14 @@ func table() []part {
 
 // programs say which parts a program has, beside those that these need.
 var programs = map[string][]string{
-	Ingest:       {"ingest", "grpc-serve", "http-serve", "ready"},
+	Ingest:       {"ingest", "rest", "grpc-serve", "http-serve", "ready"},
 	Normalizer:   {"normalizer", "ready"},
-	Subscription: {"subscription", "query", "resend", "grpc-serve", "ready"},
+	Subscription: {"subscription", "query", "resend", "rest", "grpc-serve", "http-serve", "ready"},
 	Delivery:     {"delivery", "ready"},
 	AllInOne: {
 		"embedded-nats", "embedded-postgres",
 		"ingest", "normalizer", "subscription", "query", "resend", "delivery",
-		"grpc-serve", "http-serve", "ready",
+		"rest", "grpc-serve", "http-serve", "ready",
 	},
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -160,6 +162,19 @@ func (s *Server) Addr() string {
 	}
 	return s.listener.Addr().String()
 }
+
+// Services are the full names of the services that are registered.
+func (s *Server) Services() []string {
+	var out []string
+	for name := range s.grpc.GetServiceInfo() {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// ServeHTTP answers a gRPC call that came over an HTTP server of its own process.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.grpc.ServeHTTP(w, r) }
 
 // SetServing tells health checkers of all services.
 func (s *Server) SetServing(serving bool) {
