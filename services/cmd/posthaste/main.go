@@ -21,6 +21,7 @@ type cli struct {
 	Config    configCmd    `cmd:"" help:"Print the settings in effect, secrets hidden."`
 	Tenant    tenantCmd    `cmd:"" help:"Manage tenants of a running Posthaste."`
 	Key       keyCmd       `cmd:"" help:"Manage API keys of a running Posthaste."`
+	Quota     quotaCmd     `cmd:"" help:"Show and set what tenants may use."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Normalize normalizeCmd `cmd:"" help:"Show what Posthaste makes of a source's documents."`
 	Recognize recognizeCmd `cmd:"" help:"Tell which carriers waybill numbers may belong to."`

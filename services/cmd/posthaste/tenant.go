@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	tenantv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1"
@@ -287,4 +289,74 @@ type keyGenerateCmd struct{}
 func (keyGenerateCmd) Run() error {
 	_, err := fmt.Fprintln(os.Stdout, auth.NewKey(auth.NewKeyID(time.Now())))
 	return err
+}
+
+// quotaCmd holds the commands about quotas.
+type quotaCmd struct {
+	Get quotaGetCmd `cmd:"" help:"Show what a tenant may use and has used."`
+	Set quotaSetCmd `cmd:"" help:"Set what a tenant may use; 0 means any number, what isn't given stays."`
+}
+
+type quotaGetCmd struct {
+	connectFlags `embed:""`
+
+	ID string `arg:"" help:"The tenant's id."`
+}
+
+// Run is called by kong.
+func (c *quotaGetCmd) Run() error {
+	return c.call(func(ctx context.Context, cl *client.Client) error {
+		ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+		defer cancel()
+		u, err := tenantv1.NewTenantServiceClient(cl.Conn()).GetTenantUsage(ctx, &tenantv1.GetTenantUsageRequest{Name: rpc.TenantName(c.ID)})
+		if err != nil {
+			return err
+		}
+		t := table{heading: []string{"QUOTA", "USED", "OF"}}
+		of := func(n int64) string {
+			if n == 0 {
+				return "any number"
+			}
+			return strconv.FormatInt(n, 10)
+		}
+		t.add("calls on "+u.GetDay().AsTime().Format(time.DateOnly), strconv.FormatInt(u.GetCalls(), 10), of(u.GetQuota().GetDailyCalls()))
+		t.add("active subscriptions", strconv.FormatInt(u.GetActiveSubscriptions(), 10), of(u.GetQuota().GetActiveSubscriptions()))
+		t.add("calls in a second", "-", of(int64(u.GetQuota().GetCallsPerSecond())))
+		return c.print(u, t)
+	})
+}
+
+type quotaSetCmd struct {
+	connectFlags `embed:""`
+
+	ID                  string `arg:"" help:"The tenant's id."`
+	DailyCalls          *int64 `env:"-" help:"Calls in a day, which begins at 00:00 UTC."`
+	ActiveSubscriptions *int64 `env:"-" help:"Subscriptions that haven't ended."`
+	CallsPerSecond      *int32 `env:"-" help:"Calls in a second to each server."`
+}
+
+// Run is called by kong.
+func (c *quotaSetCmd) Run() error {
+	return c.tenants(func(ctx context.Context, s tenantv1.TenantServiceClient) (proto.Message, []*tenantv1.Tenant, error) {
+		got, err := s.GetTenant(ctx, &tenantv1.GetTenantRequest{Name: rpc.TenantName(c.ID)})
+		if err != nil {
+			return nil, nil, err
+		}
+		t := got.GetTenant()
+		if t.Quota == nil {
+			t.Quota = &tenantv1.Quota{}
+		}
+		if c.DailyCalls != nil {
+			t.Quota.DailyCalls = *c.DailyCalls
+		}
+		if c.ActiveSubscriptions != nil {
+			t.Quota.ActiveSubscriptions = *c.ActiveSubscriptions
+		}
+		if c.CallsPerSecond != nil {
+			t.Quota.CallsPerSecond = *c.CallsPerSecond
+		}
+		// With the etag, so that another change isn't undone.
+		resp, err := s.UpdateTenant(ctx, &tenantv1.UpdateTenantRequest{Tenant: t, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"quota"}}})
+		return resp.GetTenant(), []*tenantv1.Tenant{resp.GetTenant()}, err
+	})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/posthaste/posthaste/services/internal/embedded"
 	"github.com/posthaste/posthaste/services/internal/identity"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/quota"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 )
 
@@ -38,6 +39,7 @@ type Env struct {
 	PG         *pgxpool.Pool        // postgres
 	TLS        *tls.Config          // tls; nil for servers in the clear
 	Callers    *identity.Identifier // auth; nil where nobody is asked who they are
+	Meter      *quota.Meter         // auth; nil where nobody counts
 	GRPC       *rpc.Server          // grpc: register services, don't start
 	HTTP       *http.ServeMux       // http: handle paths, don't serve
 	HTTPAddr   string               // http-serve

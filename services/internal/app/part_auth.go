@@ -20,6 +20,7 @@ import (
 	"github.com/posthaste/posthaste/services/internal/auth"
 	"github.com/posthaste/posthaste/services/internal/identity"
 	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/quota"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 	"github.com/posthaste/posthaste/services/tenant"
 )
@@ -118,10 +119,18 @@ func startAuth(ctx context.Context, env *Env) (func(context.Context) error, erro
 		closePool()
 		return nil, err
 	}
-	stop := env.run("auth", env.Callers.Run)
+	stops := []func(context.Context) error{env.run("auth", env.Callers.Run)}
+	if pool != nil {
+		env.Meter = quota.New(quota.Config{Add: pg.NewTenants(pool).AddCalls, Log: env.Log, Now: time.Now})
+		stops = append(stops, env.run("quota", env.Meter.Run))
+	}
 	return func(ctx context.Context) error {
 		defer closePool()
-		return stop(ctx)
+		var errs []error
+		for _, stop := range stops {
+			errs = append(errs, stop(ctx))
+		}
+		return errors.Join(errs...)
 	}, nil
 }
 

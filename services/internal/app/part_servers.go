@@ -21,11 +21,15 @@ import (
 func startGRPC(_ context.Context, env *Env) (func(context.Context) error, error) {
 	c := env.Config.GRPC
 	var who rpc.Identifier
+	var quotas rpc.Quotas
+	if env.Meter != nil {
+		quotas = env.Meter
+	}
 	if env.Callers != nil {
 		who = env.Callers
 	}
 	env.GRPC = rpc.NewServer(rpc.ServerConfig{
-		Identifier: who, TLS: env.TLS,
+		Identifier: who, Quotas: quotas, TLS: env.TLS,
 		Listen: c.Listen, NoReflection: !c.Reflection, MaxDeadline: c.MaxDeadline, Log: env.Log,
 		Tracer: env.Telemetry.Tracer, Meter: env.Telemetry.Meter, Propagator: obs.Propagator(),
 	})

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"net/netip"
+	"path"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -36,11 +37,19 @@ const RequestIDHeader = "x-request-id"
 type callers struct {
 	// who is nil where nobody is asked.
 	who Identifier
+	// quotas is nil where nobody counts.
+	quotas Quotas
+}
+
+// Quotas count the calls of tenants and refuse those that are too many. Their
+// errors are for the caller.
+type Quotas interface {
+	Admit(ctx context.Context, tenant string) error
 }
 
 // begin gives a call its id. Nobody is known to make it yet.
-func begin(ctx context.Context) context.Context {
-	call := auth.Call{RequestID: rand.Text(), Source: source(ctx)}
+func begin(ctx context.Context, method string) context.Context {
+	call := auth.Call{Method: path.Base(method), RequestID: rand.Text(), Source: source(ctx)}
 	_ = grpc.SetHeader(ctx, metadata.Pairs(RequestIDHeader, call.RequestID)) // fails only outside a call
 	return auth.WithCall(ctx, call)
 }
@@ -65,6 +74,11 @@ func (c *callers) enter(ctx context.Context, method string) (context.Context, *A
 	}
 	if ok {
 		if err := access.admit(&call.Principal); err != nil {
+			return nil, nil, err
+		}
+	}
+	if t := call.Principal.Tenant; t != "" && c.quotas != nil {
+		if err := c.quotas.Admit(ctx, t); err != nil {
 			return nil, nil, err
 		}
 	}

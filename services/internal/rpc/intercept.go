@@ -23,7 +23,7 @@ type interceptor struct {
 
 func (i *interceptor) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(begin(ctx), i.maxDeadline)
+	ctx, cancel := context.WithTimeout(begin(ctx, info.FullMethod), i.maxDeadline)
 	defer cancel()
 	err = i.guard(func() error {
 		var err error
@@ -38,7 +38,7 @@ func (i *interceptor) unary(ctx context.Context, req any, info *grpc.UnaryServer
 
 func (i *interceptor) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	began := time.Now()
-	ctx, cancel := context.WithCancel(begin(ss.Context()))
+	ctx, cancel := context.WithCancel(begin(ss.Context(), info.FullMethod))
 	defer cancel()
 	watch := info.IsServerStream && !info.IsClientStream
 	if watch {

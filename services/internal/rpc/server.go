@@ -45,6 +45,8 @@ type ServerConfig struct {
 	MaxConnectionAge time.Duration
 	// Identifier finds out who calls; nil lets everybody do everything.
 	Identifier Identifier
+	// Quotas count the calls of tenants; nil counts none.
+	Quotas Quotas
 	// TLS is nil for calls in the clear.
 	TLS *tls.Config
 	// NoReflection hides what the server offers from grpcurl and its like.
@@ -79,7 +81,7 @@ func NewServer(cfg ServerConfig) *Server {
 		cfg.MaxConnectionAge = 30 * time.Minute
 	}
 	watches, endWatches := context.WithCancel(context.Background())
-	who := &callers{who: cfg.Identifier}
+	who := &callers{who: cfg.Identifier, quotas: cfg.Quotas}
 	transport := insecure.NewCredentials()
 	if cfg.TLS != nil {
 		transport = credentials.NewTLS(cfg.TLS)
