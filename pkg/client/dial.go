@@ -66,7 +66,11 @@ type options struct {
 	tenant      string
 	callTimeout time.Duration
 	credentials credentials.TransportCredentials
+	clear       bool // nothing encrypts
 	dial        []grpc.DialOption
+
+	key           func() (string, error)
+	keyInTheClear bool
 }
 
 // Option changes how a client works.
@@ -79,13 +83,13 @@ func WithTenant(tenant string) Option { return func(o *options) { o.tenant = ten
 // WithTLS sets the certificates to trust and to show. Without it, those of the
 // system are trusted.
 func WithTLS(cfg *tls.Config) Option {
-	return func(o *options) { o.credentials = credentials.NewTLS(cfg) }
+	return func(o *options) { o.credentials, o.clear = credentials.NewTLS(cfg), false }
 }
 
 // WithoutTLS sends everything in the clear: for the same machine, and for a
 // mesh that encrypts by itself.
 func WithoutTLS() Option {
-	return func(o *options) { o.credentials = insecure.NewCredentials() }
+	return func(o *options) { o.credentials, o.clear = insecure.NewCredentials(), true }
 }
 
 // WithCallTimeout bounds calls whose context has no deadline; the default is
@@ -115,6 +119,13 @@ func Dial(target string, opts ...Option) (*Client, error) {
 		grpc.WithChainUnaryInterceptor(withDeadline(o.callTimeout)),
 		grpc.WithUserAgent("posthaste-client"),
 	}, o.dial...)
+	if o.key != nil {
+		here := o.clear && loopback(target)
+		if o.clear && !here && !o.keyInTheClear {
+			return nil, fmt.Errorf("dial %s: %w", target, ErrKeyInTheClear)
+		}
+		dial = append(dial, grpc.WithPerRPCCredentials(keyCredentials{key: o.key, inClear: here || o.keyInTheClear}))
+	}
 	conn, err := grpc.NewClient(target, dial...)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", target, err)
@@ -131,6 +142,10 @@ func Dial(target string, opts ...Option) (*Client, error) {
 		backoff:       watchBackoff,
 	}, nil
 }
+
+// Conn is the connection, for services that this package has no methods for. The
+// key, deadlines and retries are in it.
+func (c *Client) Conn() grpc.ClientConnInterface { return c.conn }
 
 // Close ends the connections; calls in progress fail.
 func (c *Client) Close() error { return c.conn.Close() }

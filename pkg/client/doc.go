@@ -3,6 +3,11 @@
 //
 //	c, err := client.Dial("dns:///posthaste:9090", client.WithTenant("shop"))
 //
+// # Keys
+//
+// [WithKey] and [WithKeyFile] say who calls. A key is never sent in the clear to
+// another machine unless [WithKeyInTheClear] says so.
+//
 // # Names
 //
 // Endpoints and subscriptions belong to the client's tenant. Wherever a method

@@ -196,7 +196,7 @@ var addresses = regexp.MustCompile(`msg=ready .*http="?([^" ]*)"? grpc="?([^" ]*
 
 func (p *process) arguments() []string {
 	return append([]string{
-		"--http-listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--egress-policy=lab",
+		"--http-listen=127.0.0.1:0", "--auth=open", "--grpc-listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--egress-policy=lab",
 		"--kdniao=" + kdniaoAccount + "=" + kdniaoKey, "--kuaidi100=" + kuaidiAccount + "=" + kuaidiSalt, "--trace-ratio=0",
 	}, p.args...)
 }

@@ -13,6 +13,7 @@ import (
 
 	deliveryv1 "github.com/posthaste/posthaste/pkg/api/posthaste/delivery/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
+	"github.com/posthaste/posthaste/services/internal/auth"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/push"
 	"github.com/posthaste/posthaste/services/internal/rpc"
@@ -20,18 +21,19 @@ import (
 )
 
 // attemptsParent reads whose attempts are asked for.
-func attemptsParent(name string) (pg.Of, error) {
+func attemptsParent(ctx context.Context, name string) (pg.Of, error) {
 	if tenant, id, err := rpc.ParseEndpointName(name); err == nil {
 		return pg.Of{TenantID: tenant, EndpointID: id}, nil
 	}
 	if tenant, err := rpc.ParseTenantName(name); err == nil {
 		return pg.Of{TenantID: tenant}, nil
 	}
-	return parent(name)
+	return parent(ctx, name)
 }
 
-// parent reads whose pushes are asked for: a waybill's or a subscription's.
-func parent(name string) (pg.Of, error) {
+// parent reads whose pushes are asked for: a waybill's or a subscription's. Of a
+// waybill, a tenant sees its own alone.
+func parent(ctx context.Context, name string) (pg.Of, error) {
 	if strings.HasPrefix(name, "tenants/") {
 		tenant, id, err := rpc.ParseSubscriptionName(name)
 		if err != nil {
@@ -40,7 +42,7 @@ func parent(name string) (pg.Of, error) {
 		return pg.Of{TenantID: tenant, ID: id}, nil
 	}
 	w, err := parse("parent", name)
-	return pg.Of{Waybill: w}, err
+	return pg.Of{Waybill: w, Only: auth.CallOf(ctx).Principal.Tenant}, err
 }
 
 // checkParent tells a subscription or an endpoint that doesn't exist from one that
@@ -75,7 +77,7 @@ func storable(s string) bool {
 
 // ListPushes returns the pushes of a waybill or a subscription, newest first.
 func (w *Waybills) ListPushes(ctx context.Context, req *trackingv1.ListPushesRequest) (*trackingv1.ListPushesResponse, error) {
-	of, err := parent(req.GetParent())
+	of, err := parent(ctx, req.GetParent())
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +85,7 @@ func (w *Waybills) ListPushes(ctx context.Context, req *trackingv1.ListPushesReq
 	if err != nil {
 		return nil, err
 	}
-	filter := rpc.FilterHash("ListPushes", req.GetParent())
+	filter := rpc.FilterHash("ListPushes", req.GetParent(), of.Only)
 	token, err := rpc.DecodePageToken(req.GetPageToken(), filter, 2)
 	if err != nil {
 		return nil, err
@@ -171,7 +173,7 @@ func moment(field string, m *timestamppb.Timestamp) (*time.Time, error) {
 // ListAttempts returns the attempts of a waybill, a subscription, an endpoint or a
 // tenant, newest first.
 func (w *Waybills) ListAttempts(ctx context.Context, req *trackingv1.ListAttemptsRequest) (*trackingv1.ListAttemptsResponse, error) {
-	of, err := attemptsParent(req.GetParent())
+	of, err := attemptsParent(ctx, req.GetParent())
 	if err != nil {
 		return nil, err
 	}

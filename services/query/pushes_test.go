@@ -279,7 +279,7 @@ func TestHistory_RefusesWhatIsUnknownOrDamaged(t *testing.T) {
 	if _, err := b.ListAttempts(t.Context(), &trackingv1.ListAttemptsRequest{Parent: name("SF0001"), PushId: "a\x00"}); reasonOf(err) != rpc.ReasonInvalid {
 		t.Errorf("a push that can't be gave %v", err)
 	}
-	filter := rpc.FilterHash("ListPushes", name("SF0001"))
+	filter := rpc.FilterHash("ListPushes", name("SF0001"), "")
 	for _, key := range [][]string{{"x", "sub_a"}, {"-1", "sub_a"}, {"1", "\x00"}} {
 		_, err := b.ListPushes(t.Context(), &trackingv1.ListPushesRequest{Parent: name("SF0001"), PageToken: rpc.EncodePageToken(filter, key...)})
 		if reasonOf(err) != rpc.ReasonPageTokenInvalid {

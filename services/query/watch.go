@@ -49,6 +49,11 @@ func (w *Waybills) WatchWaybill(req *trackingv1.WatchWaybillRequest, out grpc.Se
 	if err != nil {
 		return err
 	}
+	if seen, err := w.visible(ctx, []track.Waybill{id}); err != nil {
+		return err
+	} else if len(seen) == 0 {
+		return rpc.NotFound(req.GetName())
+	}
 	// Followed before it is read, so that no change falls between.
 	changes, stop, err := w.cfg.Tail(ctx, subject.Trace(string(id.Carrier), string(id.Number)))
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/auth"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/rpc"
@@ -28,6 +29,7 @@ type (
 		Traces(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error)
 		Pushes(ctx context.Context, of pg.Of, after *pg.PushKey, limit int) ([]pg.Push, error)
 		Attempts(ctx context.Context, of pg.Of, f pg.AttemptFilter, after *pg.AttemptKey, limit int) ([]pg.Attempt, error)
+		Subscribed(ctx context.Context, tenant string, waybills []track.Waybill) (map[track.Waybill]bool, error)
 		KnowsSubscription(ctx context.Context, tenant, id string) (bool, error)
 		KnowsEndpoint(ctx context.Context, tenant, id string) (bool, error)
 	}
@@ -81,8 +83,27 @@ func (w *Waybills) unavailable(ctx context.Context, err error) error {
 	return rpc.Unavailable(awayFor)
 }
 
-// traces reads waybills' traces; unknown ones are absent.
+// visible are those of some waybills that the caller may know of: a tenant, those
+// it has subscribed. That it knows a number is no permission.
+func (w *Waybills) visible(ctx context.Context, waybills []track.Waybill) ([]track.Waybill, error) {
+	p := auth.CallOf(ctx).Principal
+	if p.Tenant == "" {
+		return waybills, nil
+	}
+	subscribed, err := w.cfg.Store.Subscribed(ctx, p.Tenant, waybills)
+	if err != nil {
+		return nil, w.unavailable(ctx, err)
+	}
+	return slices.DeleteFunc(slices.Clone(waybills), func(id track.Waybill) bool { return !subscribed[id] }), nil
+}
+
+// traces reads waybills' traces; unknown ones, and those that the caller mustn't
+// know of, are absent.
 func (w *Waybills) traces(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
+	waybills, err := w.visible(ctx, waybills)
+	if err != nil || len(waybills) == 0 {
+		return nil, err
+	}
 	subjects := make([]string, len(waybills))
 	for i, id := range waybills {
 		subjects[i] = subject.Trace(string(id.Carrier), string(id.Number))

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -625,5 +627,61 @@ func TestBatchCreate_AtOnceMakesEachOnce(t *testing.T) {
 	}
 	if total != count {
 		t.Errorf("%d were made, want %d", total, count)
+	}
+}
+
+func TestCreateSubscription_TakesNoMoreThanTheQuota(t *testing.T) {
+	t.Parallel()
+	c := newControl(t)
+	e := c.endpoint().GetName()
+	if _, err := c.pool.Exec(t.Context(), `UPDATE tenant SET active_subscriptions = 3 WHERE id = 'acme'`); err != nil {
+		t.Fatal(err)
+	}
+	batch := &subscriptionv1.BatchCreateSubscriptionsRequest{Parent: tenant}
+	for i := range 5 {
+		batch.Requests = append(batch.Requests, &subscriptionv1.CreateSubscriptionRequest{Subscription: wish(e, fmt.Sprint("SF000", i))})
+	}
+	resp, err := c.subs.BatchCreateSubscriptions(t.Context(), batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range resp.GetResults() {
+		if refused := codes.Code(r.GetError().GetCode()) == codes.ResourceExhausted; refused != (i >= 3) {
+			t.Errorf("subscription %d: %v", i, r)
+		}
+	}
+	create := func(number string) error {
+		_, err := c.subs.CreateSubscription(t.Context(), &subscriptionv1.CreateSubscriptionRequest{Parent: tenant, Subscription: wish(e, number)})
+		return err
+	}
+	if err := create("SF0009"); reasonOf(err) != rpc.ReasonExhausted {
+		t.Errorf("a fourth: %v", err)
+	}
+	// One that ends makes room.
+	if _, err := c.subs.CancelSubscription(t.Context(), &subscriptionv1.CancelSubscriptionRequest{Name: resp.GetResults()[0].GetSubscription().GetName()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := create("SF0009"); err != nil {
+		t.Errorf("after one has ended: %v", err)
+	}
+	if err := create("SF0010"); reasonOf(err) != rpc.ReasonExhausted {
+		t.Errorf("and another: %v", err)
+	}
+	// At the same time, none too many.
+	if _, err := c.pool.Exec(t.Context(), `UPDATE tenant SET active_subscriptions = 6 WHERE id = 'acme'`); err != nil {
+		t.Fatal(err)
+	}
+	var made atomic.Int32
+	var group sync.WaitGroup
+	for i := range 10 {
+		group.Go(func() {
+			if create(fmt.Sprint("SF01", i, "0")) == nil {
+				made.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	if n := made.Load(); n != 3 {
+		t.Errorf("%d were made at the same time, want 3", n)
 	}
 }

@@ -53,7 +53,7 @@ func (s *Endpoints) CreateEndpoint(ctx context.Context, req *subscriptionv1.Crea
 	}
 	made, err := s.cfg.Endpoints.Create(ctx, e, r)
 	if err != nil {
-		return nil, s.fail(ctx, "", err)
+		return nil, s.fail(ctx, req.GetParent(), err)
 	}
 	return &subscriptionv1.CreateEndpointResponse{Endpoint: withSecret(endpointMessage(&made, now), made.Secret), Warnings: warnings}, nil
 }
@@ -187,7 +187,7 @@ func (s *Endpoints) fail(ctx context.Context, name string, err error) error {
 		return e
 	}
 	switch {
-	case errors.Is(err, pg.ErrNoEndpoint):
+	case errors.Is(err, pg.ErrNoEndpoint), errors.Is(err, pg.ErrNoTenant):
 		return rpc.NotFound(name)
 	case errors.Is(err, pg.ErrEndpointInUse):
 		return rpc.Precondition(name, "live subscriptions use the endpoint: cancel them first")

@@ -55,6 +55,8 @@ func refusal(tenant, endpoint string, c *pg.Created) error {
 		return rpc.NotFound(rpc.EndpointName(tenant, endpoint))
 	case errors.Is(c.Err, pg.ErrRequestReused):
 		return rpc.RequestIDReused()
+	case errors.Is(c.Err, pg.ErrQuotaSubscriptions):
+		return rpc.QuotaExhausted(rpc.TenantName(tenant), 0, "the tenant has as many subscriptions as it may have; more can be made when some have ended")
 	case errors.Is(c.Err, pg.ErrChanging):
 		return rpc.Conflict("", "a subscription to the same waybill ended at the same time; try again")
 	}

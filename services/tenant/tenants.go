@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -30,7 +31,9 @@ func (s *Tenants) CreateTenant(ctx context.Context, req *tenantv1.CreateTenantRe
 	}
 	now := s.cfg.now()
 	t := pg.Tenant{ID: req.GetTenantId(), CreateTime: now}
-	setTenantField(&v, &t, req.GetTenant(), "display_name")
+	for _, f := range tenantFields {
+		setTenantField(&v, &t, req.GetTenant(), f)
+	}
 	if err := v.Result(); err != nil {
 		return nil, err
 	}
@@ -46,16 +49,27 @@ func (s *Tenants) CreateTenant(ctx context.Context, req *tenantv1.CreateTenantRe
 }
 
 // tenantFields are those that can be changed.
-var tenantFields = []string{"display_name"}
+var tenantFields = []string{"display_name", "quota"}
 
 func tenantFieldSet(m *tenantv1.Tenant, field string) bool {
-	return field == "display_name" && m.GetDisplayName() != ""
+	return field == "display_name" && m.GetDisplayName() != "" || field == "quota" && m.GetQuota() != nil
 }
 
 func setTenantField(v *rpc.Violations, t *pg.Tenant, m *tenantv1.Tenant, field string) {
-	if field == "display_name" {
+	switch field {
+	case "display_name":
 		t.DisplayName = m.GetDisplayName()
 		v.CheckText("tenant.display_name", t.DisplayName, maxDisplayName)
+	case "quota":
+		q := m.GetQuota()
+		t.Quota = pg.Quota{DailyCalls: q.GetDailyCalls(), ActiveSubscriptions: q.GetActiveSubscriptions(), CallsPerSecond: q.GetCallsPerSecond()}
+		for name, n := range map[string]int64{
+			"daily_calls": q.GetDailyCalls(), "active_subscriptions": q.GetActiveSubscriptions(), "calls_per_second": int64(q.GetCallsPerSecond()),
+		} {
+			if n < 0 {
+				v.Add("tenant.quota."+name, "must not be negative")
+			}
+		}
 	}
 }
 
@@ -164,11 +178,39 @@ func (s *Tenants) change(ctx context.Context, field, name, action string, paths 
 	return tenantMessage(&t), nil
 }
 
+// GetTenantUsage tells what a tenant has used of its quota.
+func (s *Tenants) GetTenantUsage(ctx context.Context, req *tenantv1.GetTenantUsageRequest) (*tenantv1.GetTenantUsageResponse, error) {
+	id, err := rpc.ParseTenantName(req.GetName())
+	if err != nil {
+		return nil, rpc.Invalid("name", err.Error())
+	}
+	if err := seen(ctx, id, req.GetName()); err != nil {
+		return nil, err
+	}
+	t, err := s.cfg.Tenants.Get(ctx, id)
+	if err != nil {
+		return nil, s.cfg.fail(ctx, req.GetName(), err)
+	}
+	day := s.cfg.now().Truncate(24 * time.Hour)
+	calls, live, err := s.cfg.Tenants.Usage(ctx, id, day)
+	if err != nil {
+		return nil, s.cfg.fail(ctx, req.GetName(), err)
+	}
+	return &tenantv1.GetTenantUsageResponse{Day: timestamppb.New(day), Calls: calls, ActiveSubscriptions: live, Quota: quotaMessage(t.Quota)}, nil
+}
+
+func quotaMessage(q pg.Quota) *tenantv1.Quota {
+	if q == (pg.Quota{}) {
+		return nil
+	}
+	return &tenantv1.Quota{DailyCalls: q.DailyCalls, ActiveSubscriptions: q.ActiveSubscriptions, CallsPerSecond: q.CallsPerSecond}
+}
+
 func tenantETag(t *pg.Tenant) string { return strconv.FormatInt(t.Version, 36) }
 
 func tenantMessage(t *pg.Tenant) *tenantv1.Tenant {
 	return &tenantv1.Tenant{
 		Name: rpc.TenantName(t.ID), DisplayName: t.DisplayName, State: tenantv1.TenantState(t.State),
-		CreateTime: timestamppb.New(t.CreateTime), UpdateTime: timestamppb.New(t.UpdateTime), Etag: tenantETag(t),
+		CreateTime: timestamppb.New(t.CreateTime), UpdateTime: timestamppb.New(t.UpdateTime), Etag: tenantETag(t), Quota: quotaMessage(t.Quota),
 	}
 }

@@ -24,6 +24,9 @@ type cli struct {
 	Migrate   migrateCmd   `cmd:"" help:"Bring a shared database to this version's schema."`
 	Streams   streamsCmd   `cmd:"" help:"Mend the streams after NATS lost something."`
 	Config    configCmd    `cmd:"" help:"Print the settings in effect, secrets hidden."`
+	Tenant    tenantCmd    `cmd:"" help:"Manage tenants of a running Posthaste."`
+	Key       keyCmd       `cmd:"" help:"Manage API keys of a running Posthaste."`
+	Quota     quotaCmd     `cmd:"" help:"Show and set what tenants may use."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Normalize normalizeCmd `cmd:"" help:"Show what Posthaste makes of a source's documents."`
 	Remap     remapCmd     `cmd:"" help:"Map history anew after codes were added or corrected; what changes is pushed."`

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/posthaste/posthaste/services/internal/egress"
@@ -27,6 +28,8 @@ type Config struct {
 	Embedded EmbeddedConfig `embed:"" group:"all-in-one"`
 	GRPC     GRPCConfig     `embed:"" prefix:"grpc-" group:"servers"`
 	HTTP     HTTPConfig     `embed:"" prefix:"http-" group:"servers"`
+	TLS      TLSConfig      `embed:"" prefix:"tls-" group:"servers"`
+	Auth     AuthConfig     `embed:"" group:"auth"`
 	Sources  SourcesConfig  `embed:"" group:"sources"`
 	Poll     PollConfig     `embed:"" prefix:"poll-" group:"poll"`
 	Egress   EgressConfig   `embed:"" prefix:"egress-" group:"egress"`
@@ -107,6 +110,45 @@ type HTTPConfig struct {
 	HeaderTimeout time.Duration  `default:"10s" help:"Longest time for the head of a request to come."`
 	ReadTimeout   time.Duration  `default:"30s" help:"Longest time for a whole request to come."`
 	Proxies       []netip.Prefix `placeholder:"PREFIX" help:"Proxies whose X-Forwarded-For counts, separated by commas. Without them a request comes from whoever connects."`
+}
+
+// TLSConfig is about the certificates of the gRPC and HTTP servers. The files
+// are read again when they change.
+type TLSConfig struct {
+	Cert     string `type:"path" help:"File of the certificate of the gRPC and HTTP servers, in PEM, with its chain. Empty: calls come in the clear."`
+	Key      string `type:"path" help:"File of the certificate's private key, in PEM."`
+	ClientCA string `name:"client-ca" type:"path" help:"File of the authorities whose client certificates are taken, in PEM. Empty takes none."`
+}
+
+// The ways to treat callers.
+const (
+	AuthAuto     = "auto"
+	AuthOpen     = "open"
+	AuthRequired = "required"
+)
+
+// AuthConfig says who may call.
+type AuthConfig struct {
+	Mode         string            `name:"auth" enum:"auto,open,required" default:"auto" help:"Whether callers of gRPC and HTTP/JSON must say who they are: required, or open, which lets everybody do everything. auto is open for the all-in-one while it listens on this machine only, and required otherwise."`
+	Insecure     bool              `name:"auth-insecure" help:"Accept --auth=open although other machines can call. For tests and for networks where everybody may do everything."`
+	AdminKeyFile string            `name:"auth-admin-key-file" type:"path" help:"File of a key that may do everything, made by posthaste key generate. The all-in-one makes its own, admin.key in its data folder, when keys are required and this is empty."`
+	Issuer       string            `name:"auth-oidc-issuer" help:"Issuer of JSON Web Tokens that are taken beside keys, such as https://id.example.com. Empty takes none."`
+	Audience     string            `name:"auth-oidc-audience" default:"posthaste" help:"Audience that a token must be for."`
+	JWKS         string            `name:"auth-oidc-jwks" help:"File or URL of the issuer's JSON Web Key Set. Empty asks the issuer."`
+	TenantClaim  string            `name:"auth-oidc-tenant-claim" default:"posthaste_tenant" help:"Claim of a token that holds the tenant's id. A token without it is the platform's."`
+	RolesClaim   string            `name:"auth-oidc-roles-claim" default:"posthaste_roles" help:"Claim of a token that holds the roles: admin, owner, writer, reader, reporter."`
+	Certificates map[string]string `name:"auth-certificates" placeholder:"IDENTITY=ROLE" help:"What client certificates may do, separated by semicolons: IDENTITY=ROLE or IDENTITY=ROLE@TENANT, where the identity is a URI, a DNS name or the common name of the certificate."`
+}
+
+// authMode is the way callers are treated by a program.
+func (c *Config) authMode(program string) string {
+	if c.Auth.Mode != AuthAuto && c.Auth.Mode != "" {
+		return c.Auth.Mode
+	}
+	if program == AllInOne && !public(c.GRPC.Listen) && !public(c.HTTP.Listen) {
+		return AuthOpen
+	}
+	return AuthRequired
 }
 
 // SourcesConfig names the accounts whose pushes are taken in.
@@ -239,6 +281,24 @@ func (c *Config) Validate() error {
 			bad("--egress-proxy must be http://host:port")
 		}
 	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		bad("--tls-cert and --tls-key belong together")
+	}
+	if c.TLS.ClientCA != "" && c.TLS.Cert == "" {
+		bad("--tls-client-ca needs --tls-cert")
+	}
+	if c.Auth.Mode == AuthOpen && !c.Auth.Insecure && (public(c.GRPC.Listen) || public(c.HTTP.Listen)) {
+		bad("--auth=open lets everybody who reaches --grpc-listen or --http-listen do everything: use --auth=required, or add --auth-insecure")
+	}
+	if len(c.Auth.Certificates) > 0 && c.TLS.ClientCA == "" {
+		bad("--auth-certificates needs --tls-client-ca")
+	}
+	if _, err := certificates(c.Auth.Certificates); err != nil {
+		bad("--auth-certificates: %w", err)
+	}
+	if c.Auth.Issuer != "" && c.Auth.Audience == "" {
+		bad("--auth-oidc-issuer needs --auth-oidc-audience: tokens for others must not open Posthaste")
+	}
 	return errors.Join(errs...)
 }
 
@@ -256,6 +316,15 @@ func (c *Config) Warnings() []string {
 		w = append(w, "--ops-listen is open to other machines: whoever reaches it sees metrics and profiles")
 	}
 	w = append(w, c.Sources.warn()...)
+	switch exposed := public(c.GRPC.Listen) || public(c.HTTP.Listen); {
+	case c.Auth.Mode == AuthOpen && exposed:
+		w = append(w, "--auth is open and other machines can call: whoever reaches Posthaste may do everything")
+	case exposed && c.TLS.Cert == "":
+		w = append(w, "--grpc-listen or --http-listen is open to other machines without --tls-cert: keys come in the clear, unless a proxy or mesh in front encrypts")
+	}
+	if strings.HasPrefix(c.Auth.JWKS, "http:") {
+		w = append(w, "--auth-oidc-jwks is fetched in the clear: who changes it on its way can make tokens")
+	}
 	if c.Trace.Ratio > 0.1 {
 		w = append(w, "--trace-ratio is above 0.1: with an exporter on, spans cost more than the work they describe")
 	}

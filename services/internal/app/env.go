@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,7 +15,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/posthaste/posthaste/services/internal/embedded"
+	"github.com/posthaste/posthaste/services/internal/identity"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/quota"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 	"github.com/posthaste/posthaste/services/internal/stream"
 )
@@ -22,6 +25,7 @@ import (
 // Env is what parts share. A part fills in what it makes; a part that needs it
 // names the maker in its needs, and finds it there.
 type Env struct {
+	Program string
 	Config  Config
 	Log     *slog.Logger
 	Health  *obs.Health
@@ -35,6 +39,9 @@ type Env struct {
 	Streams    stream.Ensured       // streams
 	PGServer   *embedded.PostgreSQL // embedded-postgres; nil when it is elsewhere
 	PG         *pgxpool.Pool        // postgres
+	TLS        *tls.Config          // tls; nil for servers in the clear
+	Callers    *identity.Identifier // auth; nil where nobody is asked who they are
+	Meter      *quota.Meter         // auth; nil where nobody counts
 	GRPC       *rpc.Server          // grpc: register services, don't start
 	HTTP       *http.ServeMux       // http: handle paths, don't serve
 	HTTPAddr   string               // http-serve

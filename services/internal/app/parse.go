@@ -50,6 +50,7 @@ func ParserOptions() []kong.Option {
 			{Key: "database", Title: "PostgreSQL:"},
 			{Key: "all-in-one", Title: "The all-in-one's own servers:"},
 			{Key: "servers", Title: "Servers:"},
+			{Key: "auth", Title: "Who may call:"},
 			{Key: "sources", Title: "Sources:"},
 			{Key: "poll", Title: "Polling:"},
 			{Key: "work", Title: "Work:"},

@@ -37,7 +37,9 @@ func table() []part {
 		{name: "postgres", start: startPostgreSQL},
 		// After PostgreSQL, which remembers what was made, where a program has it.
 		{name: "streams", needs: []string{"nats"}, start: startStreams},
-		{name: "grpc", needs: []string{"telemetry"}, start: startGRPC},
+		{name: "tls", start: startTLS},
+		{name: "auth", start: startAuth},
+		{name: "grpc", needs: []string{"telemetry", "tls", "auth"}, start: startGRPC},
 		{name: "http", start: startHTTP},
 
 		{name: "ingest", needs: []string{"streams", "grpc", "http"}, start: startIngest},
@@ -48,24 +50,26 @@ func table() []part {
 		{name: "delivery", needs: []string{"streams", "postgres"}, start: startDelivery},
 		{name: "poller", needs: []string{"streams", "postgres"}, start: startPoller},
 
+		{name: "rest", needs: []string{"grpc", "http"}, start: startREST},
+
 		// Servers take calls when all that they serve is there.
 		{name: "grpc-serve", needs: []string{"grpc"}, start: serveGRPC},
-		{name: "http-serve", needs: []string{"http", "telemetry"}, start: serveHTTP},
+		{name: "http-serve", needs: []string{"http", "telemetry", "tls"}, start: serveHTTP},
 		{name: "ready", needs: []string{"ops"}, start: startReady},
 	}
 }
 
 // programs say which parts a program has, beside those that these need.
 var programs = map[string][]string{
-	Ingest:       {"ingest", "grpc-serve", "http-serve", "ready"},
+	Ingest:       {"ingest", "rest", "grpc-serve", "http-serve", "ready"},
 	Normalizer:   {"normalizer", "ready"},
-	Subscription: {"subscription", "query", "resend", "grpc-serve", "ready"},
+	Subscription: {"subscription", "query", "resend", "rest", "grpc-serve", "http-serve", "ready"},
 	Delivery:     {"delivery", "ready"},
 	Poller:       {"poller", "ready"},
 	AllInOne: {
 		"embedded-nats", "embedded-postgres",
 		"ingest", "normalizer", "subscription", "query", "resend", "delivery", "poller",
-		"grpc-serve", "http-serve", "ready",
+		"rest", "grpc-serve", "http-serve", "ready",
 	},
 }
 

@@ -73,7 +73,7 @@ func (r *recorder) part(name string, needs ...string) part {
 }
 
 func startParts(parts []part, names ...string) (*App, error) {
-	return start(context.Background(), parts, names, Config{Stop: StopConfig{Grace: 20 * time.Second}}, slog.New(slog.DiscardHandler))
+	return start(context.Background(), parts, AllInOne, names, Config{Stop: StopConfig{Grace: 20 * time.Second}}, slog.New(slog.DiscardHandler))
 }
 
 func TestApp_StartsInOrderAndStopsInReverse(t *testing.T) {

@@ -45,7 +45,7 @@ func recoveryOf(env *Env, trace *stream.Publisher) recovery.Config {
 // time, the zero time for all that is kept. Pushes that got lost are found and
 // repeated by the matcher once it runs. It says what it does to out.
 func Recover(ctx context.Context, cfg Config, since time.Time, out io.Writer, log *slog.Logger) (err error) {
-	a, err := start(ctx, table(), []string{"embedded-nats", "embedded-postgres", "nats", "postgres"}, cfg, log)
+	a, err := start(ctx, table(), "recover", []string{"embedded-nats", "embedded-postgres", "nats", "postgres"}, cfg, log)
 	if err != nil {
 		return err
 	}

@@ -46,15 +46,15 @@ func Start(ctx context.Context, program string, cfg Config, log *slog.Logger, op
 	if !ok {
 		return nil, fmt.Errorf("program %s doesn't exist", program)
 	}
-	return start(ctx, table(), names, cfg, log, opts...)
+	return start(ctx, table(), program, names, cfg, log, opts...)
 }
 
-func start(ctx context.Context, table []part, names []string, cfg Config, log *slog.Logger, opts ...Option) (*App, error) {
+func start(ctx context.Context, table []part, program string, names []string, cfg Config, log *slog.Logger, opts ...Option) (*App, error) {
 	parts, err := choose(table, names)
 	if err != nil {
 		return nil, err
 	}
-	a := &App{env: &Env{Config: cfg, Log: log, Health: obs.NewHealth(), failures: make(chan error, 1)}}
+	a := &App{env: &Env{Program: program, Config: cfg, Log: log, Health: obs.NewHealth(), failures: make(chan error, 1)}}
 	for _, set := range opts {
 		set(a.env)
 	}

@@ -8,6 +8,8 @@ import (
 type Call struct {
 	// Principal is who calls.
 	Principal Principal
+	// Method is the name of the RPC, such as "CreateKey".
+	Method string
 	// RequestID names the call in logs, answers and the audit log.
 	RequestID string
 	// Source is the caller's IP address, empty if it isn't known.

@@ -47,6 +47,19 @@ func Audit(ctx context.Context, tx pgx.Tx, e AuditEvent) error {
 	return nil
 }
 
+// action is the RPC that is being worked on, or, when the change came another
+// way, the one that does the same.
+func action(ctx context.Context, same string) string {
+	if m := auth.CallOf(ctx).Method; m != "" {
+		return m
+	}
+	return same
+}
+
+func endpointName(tenant, id string) string { return "tenants/" + tenant + "/endpoints/" + id }
+
+func subscriptionName(tenant, id string) string { return "tenants/" + tenant + "/subscriptions/" + id }
+
 // AuditFilter says which changes to list. Empty fields don't restrict.
 type AuditFilter struct {
 	TenantID string // empty for all tenants and the platform

@@ -124,6 +124,9 @@ func (s *Endpoints) Create(ctx context.Context, e Endpoint, r Request) (made End
 			return err
 		}
 		made, err = pgx.CollectExactlyOneRow(rows, scanEndpoint)
+		if err == nil {
+			return Audit(ctx, tx, AuditEvent{Action: action(ctx, "CreateEndpoint"), Resource: endpointName(e.TenantID, made.ID), TenantID: e.TenantID})
+		}
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
@@ -212,8 +215,10 @@ func (s *Endpoints) Update(ctx context.Context, tenant, id string, now time.Time
 		if err != nil {
 			return err
 		}
-		e, err = oneEndpoint(rows, "update", id)
-		return err
+		if e, err = oneEndpoint(rows, "update", id); err != nil {
+			return err
+		}
+		return Audit(ctx, tx, AuditEvent{Action: action(ctx, "UpdateEndpoint"), Resource: endpointName(tenant, id), TenantID: tenant})
 	})
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("update endpoint %s: %w", id, err)
@@ -255,6 +260,9 @@ func (s *Endpoints) Rotate(ctx context.Context, tenant, id string, r Request, no
 			return err
 		}
 		if e, err = oneEndpoint(rows, "rotate the key of", id); err != nil {
+			return err
+		}
+		if err := Audit(ctx, tx, AuditEvent{Action: action(ctx, "RotateSecret"), Resource: endpointName(tenant, id), TenantID: tenant}); err != nil {
 			return err
 		}
 		return notifyEndpoints(ctx, tx, []string{id})
@@ -306,8 +314,10 @@ func (s *Endpoints) Delete(ctx context.Context, tenant, id string, now time.Time
 		if used {
 			return ErrEndpointInUse
 		}
-		_, err := tx.Exec(ctx, `UPDATE endpoint SET delete_time = $2, state = 3 WHERE id = $1`, id, now)
-		return err
+		if _, err := tx.Exec(ctx, `UPDATE endpoint SET delete_time = $2, state = 3 WHERE id = $1`, id, now); err != nil {
+			return err
+		}
+		return Audit(ctx, tx, AuditEvent{Action: action(ctx, "DeleteEndpoint"), Resource: endpointName(tenant, id), TenantID: tenant})
 	})
 	if err != nil {
 		return fmt.Errorf("delete endpoint %s: %w", id, err)

@@ -22,6 +22,8 @@ type Of struct {
 	TenantID   string
 	ID         string
 	EndpointID string
+	// Only restricts a waybill's to those of one tenant; empty doesn't.
+	Only string
 }
 
 func (o Of) args() (a, b string) {
@@ -71,7 +73,7 @@ func Pushes(ctx context.Context, pool *pgxpool.Pool, of Of, after *PushKey, limi
 	// No index leads from a waybill to its ended subscriptions; but tenants are
 	// few, and subscription_of_number leads there from each.
 	from := `tenant t JOIN subscription s ON s.tenant_id = t.id LEFT JOIN acknowledged a ON a.subscription_id = s.id
-		WHERE s.carrier_code = $1 AND s.waybill_number = $2`
+		WHERE s.carrier_code = $1 AND s.waybill_number = $2 AND ($6::text = '' OR t.id = $6)`
 	if of.ID != "" {
 		from = `subscription s LEFT JOIN acknowledged a ON a.subscription_id = s.id WHERE s.tenant_id = $1 AND s.id = $2`
 	}
@@ -122,7 +124,11 @@ func Pushes(ctx context.Context, pool *pgxpool.Pool, of Of, after *PushKey, limi
 		key = *after
 	}
 	a, b := of.args()
-	rows, err := pool.Query(ctx, query, a, b, int64(key.Revision), key.SubscriptionID, limit)
+	args := []any{a, b, int64(key.Revision), key.SubscriptionID, limit}
+	if of.ID == "" {
+		args = append(args, of.Only)
+	}
+	rows, err := pool.Query(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list pushes: %w", err)
 	}
@@ -176,8 +182,9 @@ func Attempts(ctx context.Context, pool *pgxpool.Pool, of Of, f AttemptFilter, a
 		from, owner, args = `(SELECT id FROM endpoint WHERE tenant_id = $1)`, "endpoint_id", []any{of.TenantID}
 	default:
 		// As in Pushes.
-		from = `(SELECT s.id FROM tenant t JOIN subscription s ON s.tenant_id = t.id WHERE s.carrier_code = $1 AND s.waybill_number = $2)`
-		owner, args = "subscription_id", []any{string(of.Waybill.Carrier), string(of.Waybill.Number)}
+		from = `(SELECT s.id FROM tenant t JOIN subscription s ON s.tenant_id = t.id WHERE s.carrier_code = $1 AND s.waybill_number = $2
+			AND ($3::text = '' OR t.id = $3))`
+		owner, args = "subscription_id", []any{string(of.Waybill.Carrier), string(of.Waybill.Number), of.Only}
 	}
 	var where conditions
 	where.args = args
@@ -256,6 +263,32 @@ func knows(ctx context.Context, pool *pgxpool.Pool, table, tenant, id string) (k
 		return false, fmt.Errorf("look up %s %s: %w", table, id, err)
 	}
 	return known, nil
+}
+
+// Subscribed are those of some waybills that a tenant has, or had, a
+// subscription to.
+func (q *Query) Subscribed(ctx context.Context, tenant string, waybills []track.Waybill) (map[track.Waybill]bool, error) {
+	carriers, numbers := make([]string, len(waybills)), make([]string, len(waybills))
+	for i, w := range waybills {
+		carriers[i], numbers[i] = string(w.Carrier), string(w.Number)
+	}
+	// Relies on subscription_of_number.
+	const query = `
+		SELECT k.carrier_code, k.waybill_number FROM unnest($2::text[], $3::text[]) AS k (carrier_code, waybill_number)
+		WHERE EXISTS (SELECT 1 FROM subscription s WHERE s.tenant_id = $1 AND s.waybill_number = k.waybill_number AND s.carrier_code = k.carrier_code)`
+	rows, err := q.pool.Query(ctx, query, tenant, carriers, numbers)
+	if err != nil {
+		return nil, fmt.Errorf("look up the subscriptions to %d waybills: %w", len(waybills), err)
+	}
+	found := make(map[track.Waybill]bool, len(waybills))
+	var w track.Waybill
+	if _, err := pgx.ForEachRow(rows, []any{&w.Carrier, &w.Number}, func() error {
+		found[w] = true
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("look up the subscriptions to %d waybills: %w", len(waybills), err)
+	}
+	return found, nil
 }
 
 // Query is what the query service reads and writes.

@@ -17,6 +17,19 @@ import (
 
 // Open connects a pool to url. maxConns of 0 takes the driver's default.
 func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
+	pool, err := OpenLazily(url, maxConns)
+	if err != nil {
+		return nil, err
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("connect to PostgreSQL at %s: %w", pool.Config().ConnConfig.Host, err)
+	}
+	return pool, nil
+}
+
+// OpenLazily makes a pool to url that connects when it is used first.
+func OpenLazily(url string, maxConns int32) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		// The driver's error can hold the URL and with it a password.
@@ -31,12 +44,8 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "posthaste"
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
 	if err != nil {
-		return nil, fmt.Errorf("connect to PostgreSQL at %s: %w", cfg.ConnConfig.Host, err)
-	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
 		return nil, fmt.Errorf("connect to PostgreSQL at %s: %w", cfg.ConnConfig.Host, err)
 	}
 	return pool, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -108,9 +109,6 @@ type Created struct {
 // error means that none was made.
 func (s *Subscriptions) Create(ctx context.Context, tenant string, news []NewSubscription) (made []Created, err error) {
 	err = InTx(ctx, s.pool, func(tx pgx.Tx) error {
-		if err := ensureTenant(ctx, tx, tenant); err != nil {
-			return err
-		}
 		c := creation{tx: tx, tenant: tenant, news: news, results: make([]Created, len(news)), done: make([]bool, len(news))}
 		made = c.results
 		return c.run(ctx)
@@ -128,6 +126,7 @@ type creation struct {
 	news    []NewSubscription
 	results []Created
 	done    []bool
+	limited bool // by a quota
 }
 
 func (c *creation) run(ctx context.Context) error {
@@ -137,11 +136,17 @@ func (c *creation) run(ctx context.Context) error {
 	if err := c.lockEndpoints(ctx); err != nil {
 		return err
 	}
+	if err := c.claim(ctx); err != nil {
+		return err
+	}
 	made, err := c.insert(ctx)
 	if err != nil {
 		return err
 	}
 	if made > 0 {
+		if err := c.note(ctx, made); err != nil {
+			return err
+		}
 		if err := c.queue(ctx); err != nil {
 			return err
 		}
@@ -237,6 +242,42 @@ func (c *creation) lockEndpoints(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// claim refuses what the tenant's quota has no room for, from the last on.
+func (c *creation) claim(ctx context.Context) error {
+	var left []int
+	for i := range c.news {
+		if !c.done[i] {
+			left = append(left, i)
+		}
+	}
+	room, limited, err := claim(ctx, c.tx, c.tenant, len(left))
+	if err != nil {
+		return err
+	}
+	c.limited = limited
+	for _, i := range left[room:] {
+		c.settle(i, Created{Err: ErrQuotaSubscriptions})
+	}
+	return nil
+}
+
+// note counts what was made, and writes one line of it in the audit log, however
+// much it is.
+func (c *creation) note(ctx context.Context, made int) error {
+	if c.limited {
+		if err := claimed(ctx, c.tx, c.tenant, made); err != nil {
+			return err
+		}
+	}
+	e := AuditEvent{Action: action(ctx, "CreateSubscription"), Resource: "tenants/" + c.tenant, TenantID: c.tenant, Details: map[string]string{"count": strconv.Itoa(made)}}
+	for i := range c.news {
+		if made == 1 && c.done[i] && c.results[i].Err == nil && c.results[i].Subscription.ID == c.news[i].ID {
+			e.Resource = subscriptionName(c.tenant, c.news[i].ID)
+		}
+	}
+	return Audit(ctx, c.tx, e)
 }
 
 // insert stores what isn't settled and tells how many it could. Rows go in by
@@ -447,7 +488,10 @@ func (s *Subscriptions) Update(ctx context.Context, tenant, id string, now time.
 			WHERE tenant_id = $1 AND id = $2
 			RETURNING update_time, expire_time, complete_time`
 		err = tx.QueryRow(ctx, query, tenant, id, metadata, sub.Tail, sub.ExpireTime, sub.State, now, resumed, optional(sub.Terms)).Scan(&sub.UpdateTime, &sub.ExpireTime, &sub.CompleteTime)
-		if err != nil || !resumed {
+		if err != nil {
+			return err
+		}
+		if err := Audit(ctx, tx, AuditEvent{Action: action(ctx, "UpdateSubscription"), Resource: subscriptionName(tenant, id), TenantID: tenant}); err != nil || !resumed {
 			return err
 		}
 		_, err = tx.Exec(ctx, `SELECT pg_notify($1, '')`, announceChannel)

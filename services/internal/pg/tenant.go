@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/posthaste/posthaste/services/internal/auth"
 )
 
 // Errors about tenants.
@@ -33,13 +35,14 @@ type Tenant struct {
 	Version     int64 // rises with every change
 	CreateTime  time.Time
 	UpdateTime  time.Time
+	Quota       Quota
 }
 
-const tenantColumns = `id, display_name, state, version, create_time, update_time`
+const tenantColumns = `id, display_name, state, version, create_time, update_time, daily_calls, active_subscriptions, calls_per_second`
 
 func scanTenant(row pgx.CollectableRow) (Tenant, error) {
 	var t Tenant
-	err := row.Scan(&t.ID, &t.DisplayName, &t.State, &t.Version, &t.CreateTime, &t.UpdateTime)
+	err := row.Scan(&t.ID, &t.DisplayName, &t.State, &t.Version, &t.CreateTime, &t.UpdateTime, &t.Quota.DailyCalls, &t.Quota.ActiveSubscriptions, &t.Quota.CallsPerSecond)
 	return t, err
 }
 
@@ -63,10 +66,10 @@ func (s *Tenants) Create(ctx context.Context, t Tenant, r Request, audit AuditEv
 	err = InTx(ctx, s.pool, func(tx pgx.Tx) error {
 		id, hash := r.columns()
 		const insert = `
-			INSERT INTO tenant (id, display_name, create_time, update_time, request_id, request_hash)
-			VALUES ($1, $2, $3, $3, $4, $5) ON CONFLICT DO NOTHING
+			INSERT INTO tenant (id, display_name, create_time, update_time, request_id, request_hash, daily_calls, active_subscriptions, calls_per_second)
+			VALUES ($1, $2, $3, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING
 			RETURNING ` + tenantColumns
-		rows, err := tx.Query(ctx, insert, t.ID, t.DisplayName, t.CreateTime, id, hash)
+		rows, err := tx.Query(ctx, insert, t.ID, t.DisplayName, t.CreateTime, id, hash, t.Quota.DailyCalls, t.Quota.ActiveSubscriptions, t.Quota.CallsPerSecond)
 		if err != nil {
 			return err
 		}
@@ -150,9 +153,13 @@ func (s *Tenants) Update(ctx context.Context, id string, now time.Time, audit Au
 			return err
 		}
 		const query = `
-			UPDATE tenant SET display_name = $2, state = $3, update_time = $4, version = version + 1 WHERE id = $1
+			UPDATE tenant SET display_name = $2, state = $3, update_time = $4, version = version + 1,
+				daily_calls = $5, active_subscriptions = $6, calls_per_second = $7,
+				-- A new quota counts anew.
+				counted_subscriptions = CASE WHEN active_subscriptions = $6 THEN counted_subscriptions ELSE $6 END
+			WHERE id = $1
 			RETURNING ` + tenantColumns
-		if rows, err = tx.Query(ctx, query, id, t.DisplayName, t.State, now); err != nil {
+		if rows, err = tx.Query(ctx, query, id, t.DisplayName, t.State, now, t.Quota.DailyCalls, t.Quota.ActiveSubscriptions, t.Quota.CallsPerSecond); err != nil {
 			return err
 		}
 		if t, err = oneTenant(rows); err != nil {
@@ -166,8 +173,16 @@ func (s *Tenants) Update(ctx context.Context, id string, now time.Time, audit Au
 	return t, nil
 }
 
-// ensureTenant makes a tenant on its first use.
+// ensureTenant makes a tenant on its first use where nobody is asked who they
+// are. Elsewhere there is no tenant that nobody made: [ErrNoTenant].
 func ensureTenant(ctx context.Context, tx pgx.Tx, id string) error {
+	if !auth.CallOf(ctx).Principal.Open {
+		var there bool
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM tenant WHERE id = $1)`, id).Scan(&there); err != nil || there {
+			return err
+		}
+		return ErrNoTenant
+	}
 	// Looked up first: the insert alone would write for every call.
 	const query = `
 		INSERT INTO tenant (id)

@@ -30,6 +30,7 @@ const (
 	ReasonResumeExpired    = "RESUME_POINT_EXPIRED"
 	ReasonUnauthenticated  = "UNAUTHENTICATED"
 	ReasonForbidden        = "PERMISSION_DENIED"
+	ReasonTenantDisabled   = "TENANT_DISABLED"
 )
 
 // Reasons says what each reason means.
@@ -47,6 +48,7 @@ var Reasons = map[string]string{
 	ReasonResumeExpired:    "the point to resume from is no longer kept; start anew",
 	ReasonUnauthenticated:  "the call says not, or not validly, who calls: an API key, a token or a certificate is missing or wrong",
 	ReasonForbidden:        "who calls may not do this",
+	ReasonTenantDisabled:   "the tenant is disabled, and so are its keys",
 }
 
 // Error is an error with a code, a reason and details. It is safe to show to
@@ -132,6 +134,13 @@ func Exhausted(retryAfter time.Duration, description string) *Error {
 	return &Error{Code: codes.ResourceExhausted, Reason: ReasonExhausted, Message: description, RetryAfter: retryAfter}
 }
 
+// QuotaExhausted says that a quota of a resource is spent, and for how long.
+func QuotaExhausted(name string, retryAfter time.Duration, description string) *Error {
+	e := Exhausted(retryAfter, description)
+	e.Resource = name
+	return e
+}
+
 // Unavailable says that a part is away and when to try again.
 func Unavailable(retryAfter time.Duration) *Error {
 	return &Error{Code: codes.Unavailable, Reason: ReasonUnavailable, Message: "temporarily unavailable, try again", RetryAfter: retryAfter}
@@ -203,6 +212,9 @@ func (e *Error) GRPCStatus() *status.Status {
 		details = append(details, &errdetails.PreconditionFailure{Violations: []*errdetails.PreconditionFailure_Violation{
 			{Type: e.Reason, Subject: e.Resource, Description: e.Message},
 		}})
+	}
+	if e.Code == codes.ResourceExhausted && e.Resource != "" {
+		details = append(details, &errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{{Subject: e.Resource, Description: e.Message}}})
 	}
 	if e.RetryAfter > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})

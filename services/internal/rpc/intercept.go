@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
+
+	"github.com/posthaste/posthaste/services/internal/auth"
 )
 
 // interceptor is what happens around every call: the deadline's cap, recovery,
@@ -21,7 +23,7 @@ type interceptor struct {
 
 func (i *interceptor) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, i.maxDeadline)
+	ctx, cancel := context.WithTimeout(begin(ctx, info.FullMethod), i.maxDeadline)
 	defer cancel()
 	err = i.guard(func() error {
 		var err error
@@ -36,13 +38,13 @@ func (i *interceptor) unary(ctx context.Context, req any, info *grpc.UnaryServer
 
 func (i *interceptor) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	began := time.Now()
+	ctx, cancel := context.WithCancel(begin(ss.Context(), info.FullMethod))
+	defer cancel()
 	watch := info.IsServerStream && !info.IsClientStream
 	if watch {
-		ctx, cancel := context.WithCancel(ss.Context())
-		defer cancel()
 		defer context.AfterFunc(i.watches, cancel)()
-		ss = watchStream{ServerStream: ss, ctx: ctx}
 	}
+	ss = callStream{ServerStream: ss, ctx: ctx}
 	err := i.guard(func() error { return handler(srv, ss) })
 	if watch && i.watches.Err() != nil {
 		err = Unavailable(time.Second)
@@ -50,14 +52,15 @@ func (i *interceptor) stream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 	return i.finish(ss.Context(), info.FullMethod, began, err)
 }
 
-// watchStream is a stream that ends when the server stops.
-type watchStream struct {
+// callStream is a stream whose context knows the call; a watch's ends when the
+// server stops.
+type callStream struct {
 	grpc.ServerStream
 	ctx context.Context
 }
 
 // Context is done when the caller or the server ends the stream.
-func (w watchStream) Context() context.Context { return w.ctx }
+func (s callStream) Context() context.Context { return s.ctx }
 
 // guard turns a panic into an error: one bad call must not end the others.
 func (i *interceptor) guard(call func() error) (err error) {
@@ -71,9 +74,10 @@ func (i *interceptor) guard(call func() error) (err error) {
 
 func (i *interceptor) finish(ctx context.Context, method string, began time.Time, err error) error {
 	answer, fault := toStatus(err)
+	id := auth.CallOf(ctx).RequestID
 	if fault {
-		i.log.ErrorContext(ctx, "a call failed", "method", method, "error", err)
+		i.log.ErrorContext(ctx, "a call failed", "method", method, "request_id", id, "error", err)
 	}
-	i.log.DebugContext(ctx, "call", "method", method, "code", status.Code(answer).String(), "took", time.Since(began))
+	i.log.DebugContext(ctx, "call", "method", method, "request_id", id, "code", status.Code(answer).String(), "took", time.Since(began))
 	return answer
 }

@@ -2,10 +2,13 @@ package rpc
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -13,6 +16,8 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -21,6 +26,11 @@ import (
 
 // MaxReceive is the largest message the server takes; more comes by streaming.
 const MaxReceive = 4 << 20
+
+const (
+	maxHeaders = 16 << 10 // bytes, of one call
+	maxStreams = 250      // calls at once, of one connection
+)
 
 // ServerConfig says how a gRPC server runs.
 type ServerConfig struct {
@@ -33,6 +43,12 @@ type ServerConfig struct {
 	// new instances; calls in progress get five minutes more. 0 means 30
 	// minutes.
 	MaxConnectionAge time.Duration
+	// Identifier finds out who calls; nil lets everybody do everything.
+	Identifier Identifier
+	// Quotas count the calls of tenants; nil counts none.
+	Quotas Quotas
+	// TLS is nil for calls in the clear.
+	TLS *tls.Config
 	// NoReflection hides what the server offers from grpcurl and its like.
 	NoReflection bool
 	// Log receives faults, and at debug level a line for each call. Required.
@@ -65,6 +81,11 @@ func NewServer(cfg ServerConfig) *Server {
 		cfg.MaxConnectionAge = 30 * time.Minute
 	}
 	watches, endWatches := context.WithCancel(context.Background())
+	who := &callers{who: cfg.Identifier, quotas: cfg.Quotas}
+	transport := insecure.NewCredentials()
+	if cfg.TLS != nil {
+		transport = credentials.NewTLS(cfg.TLS)
+	}
 	calls := &interceptor{log: cfg.Log, maxDeadline: cfg.MaxDeadline, watches: watches}
 	s := &Server{
 		cfg:        cfg,
@@ -72,7 +93,10 @@ func NewServer(cfg ServerConfig) *Server {
 		served:     make(chan struct{}),
 		endWatches: endWatches,
 		grpc: grpc.NewServer(
+			grpc.Creds(transport),
 			grpc.MaxRecvMsgSize(MaxReceive),
+			grpc.MaxHeaderListSize(maxHeaders),
+			grpc.MaxConcurrentStreams(maxStreams),
 			grpc.StatsHandler(otelgrpc.NewServerHandler(
 				otelgrpc.WithTracerProvider(cfg.Tracer), otelgrpc.WithMeterProvider(cfg.Meter), otelgrpc.WithPropagators(cfg.Propagator))),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
@@ -80,8 +104,8 @@ func NewServer(cfg ServerConfig) *Server {
 				Time: time.Minute, Timeout: 20 * time.Second,
 				MaxConnectionAge: cfg.MaxConnectionAge, MaxConnectionAgeGrace: 5 * time.Minute,
 			}),
-			grpc.ChainUnaryInterceptor(calls.unary),
-			grpc.ChainStreamInterceptor(calls.stream),
+			grpc.ChainUnaryInterceptor(calls.unary, who.unary),
+			grpc.ChainStreamInterceptor(calls.stream, who.stream),
 		),
 	}
 	healthpb.RegisterHealthServer(s.grpc, s.health)
@@ -98,6 +122,9 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 
 // Start listens and serves. Health says NOT_SERVING until [Server.SetServing].
 func (s *Server) Start(ctx context.Context) error {
+	if err := s.checkAccesses(); err != nil {
+		return err
+	}
 	if !s.cfg.NoReflection {
 		reflection.Register(s.grpc)
 	}
@@ -116,6 +143,20 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
+// checkAccesses refuses a server with an RPC of which nobody has said who may
+// call it.
+func (s *Server) checkAccesses() error {
+	for name, service := range s.grpc.GetServiceInfo() {
+		for _, m := range service.Methods {
+			method := name + "/" + m.Name
+			if _, ok := AccessOf(method); !ok && !open("/"+method) {
+				return fmt.Errorf("start the gRPC server: nobody has said who may call %s: add it to the table in services/internal/rpc/access.go", method)
+			}
+		}
+	}
+	return nil
+}
+
 // Addr is the address it listens on, empty before [Server.Start].
 func (s *Server) Addr() string {
 	if s.listener == nil {
@@ -123,6 +164,19 @@ func (s *Server) Addr() string {
 	}
 	return s.listener.Addr().String()
 }
+
+// Services are the full names of the services that are registered.
+func (s *Server) Services() []string {
+	var out []string
+	for name := range s.grpc.GetServiceInfo() {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// ServeHTTP answers a gRPC call that came over an HTTP server of its own process.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.grpc.ServeHTTP(w, r) }
 
 // SetServing tells health checkers of all services.
 func (s *Server) SetServing(serving bool) {

@@ -92,7 +92,9 @@ type Tenant struct {
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Changes with every change of the tenant. Given back in an update, the
 	// update is refused if somebody else's came between.
-	Etag          string `protobuf:"bytes,6,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,6,opt,name=etag,proto3" json:"etag,omitempty"`
+	// What it may use; absent means everything.
+	Quota         *Quota `protobuf:"bytes,7,opt,name=quota,proto3" json:"quota,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,6 +171,79 @@ func (x *Tenant) GetEtag() string {
 	return ""
 }
 
+func (x *Tenant) GetQuota() *Quota {
+	if x != nil {
+		return x.Quota
+	}
+	return nil
+}
+
+// Quota is what a tenant may use. What is spent is refused with
+// RESOURCE_EXHAUSTED, which says when to try again.
+type Quota struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Calls by its keys and tokens in a day, which begins at 00:00 UTC; 0 means
+	// any number. Several servers together may let a second's calls more through.
+	DailyCalls int64 `protobuf:"varint,1,opt,name=daily_calls,json=dailyCalls,proto3" json:"daily_calls,omitempty"`
+	// Subscriptions that haven't ended, at any time; 0 means any number.
+	ActiveSubscriptions int64 `protobuf:"varint,2,opt,name=active_subscriptions,json=activeSubscriptions,proto3" json:"active_subscriptions,omitempty"`
+	// Calls in a second to each server, as many at once; 0 means any number.
+	CallsPerSecond int32 `protobuf:"varint,3,opt,name=calls_per_second,json=callsPerSecond,proto3" json:"calls_per_second,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Quota) Reset() {
+	*x = Quota{}
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quota) ProtoMessage() {}
+
+func (x *Quota) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quota.ProtoReflect.Descriptor instead.
+func (*Quota) Descriptor() ([]byte, []int) {
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Quota) GetDailyCalls() int64 {
+	if x != nil {
+		return x.DailyCalls
+	}
+	return 0
+}
+
+func (x *Quota) GetActiveSubscriptions() int64 {
+	if x != nil {
+		return x.ActiveSubscriptions
+	}
+	return 0
+}
+
+func (x *Quota) GetCallsPerSecond() int32 {
+	if x != nil {
+		return x.CallsPerSecond
+	}
+	return 0
+}
+
 // CreateTenantRequest asks for a tenant.
 type CreateTenantRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -186,7 +261,7 @@ type CreateTenantRequest struct {
 
 func (x *CreateTenantRequest) Reset() {
 	*x = CreateTenantRequest{}
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[1]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -198,7 +273,7 @@ func (x *CreateTenantRequest) String() string {
 func (*CreateTenantRequest) ProtoMessage() {}
 
 func (x *CreateTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[1]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -211,7 +286,7 @@ func (x *CreateTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTenantRequest.ProtoReflect.Descriptor instead.
 func (*CreateTenantRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{1}
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *CreateTenantRequest) GetTenantId() string {
@@ -246,7 +321,7 @@ type CreateTenantResponse struct {
 
 func (x *CreateTenantResponse) Reset() {
 	*x = CreateTenantResponse{}
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[2]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -258,7 +333,7 @@ func (x *CreateTenantResponse) String() string {
 func (*CreateTenantResponse) ProtoMessage() {}
 
 func (x *CreateTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[2]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -271,7 +346,7 @@ func (x *CreateTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTenantResponse.ProtoReflect.Descriptor instead.
 func (*CreateTenantResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{2}
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CreateTenantResponse) GetTenant() *Tenant {
@@ -292,7 +367,7 @@ type GetTenantRequest struct {
 
 func (x *GetTenantRequest) Reset() {
 	*x = GetTenantRequest{}
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[3]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +379,7 @@ func (x *GetTenantRequest) String() string {
 func (*GetTenantRequest) ProtoMessage() {}
 
 func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[3]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +392,7 @@ func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantRequest.ProtoReflect.Descriptor instead.
 func (*GetTenantRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{3}
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetTenantRequest) GetName() string {
@@ -338,7 +413,7 @@ type GetTenantResponse struct {
 
 func (x *GetTenantResponse) Reset() {
 	*x = GetTenantResponse{}
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[4]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +425,7 @@ func (x *GetTenantResponse) String() string {
 func (*GetTenantResponse) ProtoMessage() {}
 
 func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[4]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +438,7 @@ func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantResponse.ProtoReflect.Descriptor instead.
 func (*GetTenantResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{4}
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetTenantResponse) GetTenant() *Tenant {
@@ -386,7 +461,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[5]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +473,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[5]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +486,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{5}
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListTenantsRequest) GetPageSize() int32 {
@@ -441,7 +516,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[6]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +528,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[6]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +541,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{6}
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*Tenant {
@@ -497,7 +572,7 @@ type UpdateTenantRequest struct {
 
 func (x *UpdateTenantRequest) Reset() {
 	*x = UpdateTenantRequest{}
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[7]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +584,7 @@ func (x *UpdateTenantRequest) String() string {
 func (*UpdateTenantRequest) ProtoMessage() {}
 
 func (x *UpdateTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[7]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +597,7 @@ func (x *UpdateTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTenantRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTenantRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{7}
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateTenantRequest) GetTenant() *Tenant {
@@ -550,7 +625,7 @@ type UpdateTenantResponse struct {
 
 func (x *UpdateTenantResponse) Reset() {
 	*x = UpdateTenantResponse{}
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[8]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +637,7 @@ func (x *UpdateTenantResponse) String() string {
 func (*UpdateTenantResponse) ProtoMessage() {}
 
 func (x *UpdateTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[8]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +650,7 @@ func (x *UpdateTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTenantResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTenantResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{8}
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateTenantResponse) GetTenant() *Tenant {
@@ -596,7 +671,7 @@ type DisableTenantRequest struct {
 
 func (x *DisableTenantRequest) Reset() {
 	*x = DisableTenantRequest{}
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[9]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +683,7 @@ func (x *DisableTenantRequest) String() string {
 func (*DisableTenantRequest) ProtoMessage() {}
 
 func (x *DisableTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[9]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +696,7 @@ func (x *DisableTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableTenantRequest.ProtoReflect.Descriptor instead.
 func (*DisableTenantRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{9}
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DisableTenantRequest) GetName() string {
@@ -642,7 +717,7 @@ type DisableTenantResponse struct {
 
 func (x *DisableTenantResponse) Reset() {
 	*x = DisableTenantResponse{}
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[10]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -654,7 +729,7 @@ func (x *DisableTenantResponse) String() string {
 func (*DisableTenantResponse) ProtoMessage() {}
 
 func (x *DisableTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[10]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -667,7 +742,7 @@ func (x *DisableTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableTenantResponse.ProtoReflect.Descriptor instead.
 func (*DisableTenantResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{10}
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DisableTenantResponse) GetTenant() *Tenant {
@@ -688,7 +763,7 @@ type EnableTenantRequest struct {
 
 func (x *EnableTenantRequest) Reset() {
 	*x = EnableTenantRequest{}
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[11]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +775,7 @@ func (x *EnableTenantRequest) String() string {
 func (*EnableTenantRequest) ProtoMessage() {}
 
 func (x *EnableTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[11]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +788,7 @@ func (x *EnableTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableTenantRequest.ProtoReflect.Descriptor instead.
 func (*EnableTenantRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{11}
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *EnableTenantRequest) GetName() string {
@@ -734,7 +809,7 @@ type EnableTenantResponse struct {
 
 func (x *EnableTenantResponse) Reset() {
 	*x = EnableTenantResponse{}
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[12]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +821,7 @@ func (x *EnableTenantResponse) String() string {
 func (*EnableTenantResponse) ProtoMessage() {}
 
 func (x *EnableTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[12]
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +834,7 @@ func (x *EnableTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableTenantResponse.ProtoReflect.Descriptor instead.
 func (*EnableTenantResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{12}
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EnableTenantResponse) GetTenant() *Tenant {
@@ -769,11 +844,130 @@ func (x *EnableTenantResponse) GetTenant() *Tenant {
 	return nil
 }
 
+// GetTenantUsageRequest asks what a tenant has used.
+type GetTenantUsageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tenants/{tenant}". Required.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTenantUsageRequest) Reset() {
+	*x = GetTenantUsageRequest{}
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTenantUsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTenantUsageRequest) ProtoMessage() {}
+
+func (x *GetTenantUsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTenantUsageRequest.ProtoReflect.Descriptor instead.
+func (*GetTenantUsageRequest) Descriptor() ([]byte, []int) {
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GetTenantUsageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// GetTenantUsageResponse is what a tenant has used.
+type GetTenantUsageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The beginning of the day that daily numbers are of.
+	Day *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=day,proto3" json:"day,omitempty"`
+	// Calls on that day until about a second ago.
+	Calls int64 `protobuf:"varint,2,opt,name=calls,proto3" json:"calls,omitempty"`
+	// Subscriptions that haven't ended.
+	ActiveSubscriptions int64 `protobuf:"varint,3,opt,name=active_subscriptions,json=activeSubscriptions,proto3" json:"active_subscriptions,omitempty"`
+	// What it may use.
+	Quota         *Quota `protobuf:"bytes,4,opt,name=quota,proto3" json:"quota,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTenantUsageResponse) Reset() {
+	*x = GetTenantUsageResponse{}
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTenantUsageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTenantUsageResponse) ProtoMessage() {}
+
+func (x *GetTenantUsageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTenantUsageResponse.ProtoReflect.Descriptor instead.
+func (*GetTenantUsageResponse) Descriptor() ([]byte, []int) {
+	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GetTenantUsageResponse) GetDay() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Day
+	}
+	return nil
+}
+
+func (x *GetTenantUsageResponse) GetCalls() int64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *GetTenantUsageResponse) GetActiveSubscriptions() int64 {
+	if x != nil {
+		return x.ActiveSubscriptions
+	}
+	return 0
+}
+
+func (x *GetTenantUsageResponse) GetQuota() *Quota {
+	if x != nil {
+		return x.Quota
+	}
+	return nil
+}
+
 var File_posthaste_tenant_v1_tenant_service_proto protoreflect.FileDescriptor
 
 const file_posthaste_tenant_v1_tenant_service_proto_rawDesc = "" +
 	"\n" +
-	"(posthaste/tenant/v1/tenant_service.proto\x12\x13posthaste.tenant.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x02\n" +
+	"(posthaste/tenant/v1/tenant_service.proto\x12\x13posthaste.tenant.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb7\x02\n" +
 	"\x06Tenant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x126\n" +
@@ -782,7 +976,13 @@ const file_posthaste_tenant_v1_tenant_service_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
-	"\x04etag\x18\x06 \x01(\tR\x04etag\"\x86\x01\n" +
+	"\x04etag\x18\x06 \x01(\tR\x04etag\x120\n" +
+	"\x05quota\x18\a \x01(\v2\x1a.posthaste.tenant.v1.QuotaR\x05quota\"\x85\x01\n" +
+	"\x05Quota\x12\x1f\n" +
+	"\vdaily_calls\x18\x01 \x01(\x03R\n" +
+	"dailyCalls\x121\n" +
+	"\x14active_subscriptions\x18\x02 \x01(\x03R\x13activeSubscriptions\x12(\n" +
+	"\x10calls_per_second\x18\x03 \x01(\x05R\x0ecallsPerSecond\"\x86\x01\n" +
 	"\x13CreateTenantRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x123\n" +
 	"\x06tenant\x18\x02 \x01(\v2\x1b.posthaste.tenant.v1.TenantR\x06tenant\x12\x1d\n" +
@@ -814,18 +1014,26 @@ const file_posthaste_tenant_v1_tenant_service_proto_rawDesc = "" +
 	"\x13EnableTenantRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"K\n" +
 	"\x14EnableTenantResponse\x123\n" +
-	"\x06tenant\x18\x01 \x01(\v2\x1b.posthaste.tenant.v1.TenantR\x06tenant*`\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x1b.posthaste.tenant.v1.TenantR\x06tenant\"+\n" +
+	"\x15GetTenantUsageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xc1\x01\n" +
+	"\x16GetTenantUsageResponse\x12,\n" +
+	"\x03day\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x03day\x12\x14\n" +
+	"\x05calls\x18\x02 \x01(\x03R\x05calls\x121\n" +
+	"\x14active_subscriptions\x18\x03 \x01(\x03R\x13activeSubscriptions\x120\n" +
+	"\x05quota\x18\x04 \x01(\v2\x1a.posthaste.tenant.v1.QuotaR\x05quota*`\n" +
 	"\vTenantState\x12\x1c\n" +
 	"\x18TENANT_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TENANT_STATE_ENABLED\x10\x01\x12\x19\n" +
-	"\x15TENANT_STATE_DISABLED\x10\x022\xe4\x04\n" +
+	"\x15TENANT_STATE_DISABLED\x10\x022\xcf\x05\n" +
 	"\rTenantService\x12c\n" +
 	"\fCreateTenant\x12(.posthaste.tenant.v1.CreateTenantRequest\x1a).posthaste.tenant.v1.CreateTenantResponse\x12Z\n" +
 	"\tGetTenant\x12%.posthaste.tenant.v1.GetTenantRequest\x1a&.posthaste.tenant.v1.GetTenantResponse\x12`\n" +
 	"\vListTenants\x12'.posthaste.tenant.v1.ListTenantsRequest\x1a(.posthaste.tenant.v1.ListTenantsResponse\x12c\n" +
 	"\fUpdateTenant\x12(.posthaste.tenant.v1.UpdateTenantRequest\x1a).posthaste.tenant.v1.UpdateTenantResponse\x12f\n" +
 	"\rDisableTenant\x12).posthaste.tenant.v1.DisableTenantRequest\x1a*.posthaste.tenant.v1.DisableTenantResponse\x12c\n" +
-	"\fEnableTenant\x12(.posthaste.tenant.v1.EnableTenantRequest\x1a).posthaste.tenant.v1.EnableTenantResponseB\xe0\x01\n" +
+	"\fEnableTenant\x12(.posthaste.tenant.v1.EnableTenantRequest\x1a).posthaste.tenant.v1.EnableTenantResponse\x12i\n" +
+	"\x0eGetTenantUsage\x12*.posthaste.tenant.v1.GetTenantUsageRequest\x1a+.posthaste.tenant.v1.GetTenantUsageResponseB\xe0\x01\n" +
 	"\x17com.posthaste.tenant.v1B\x12TenantServiceProtoP\x01ZCgithub.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1;tenantv1\xa2\x02\x03PTX\xaa\x02\x13Posthaste.Tenant.V1\xca\x02\x13Posthaste\\Tenant\\V1\xe2\x02\x1fPosthaste\\Tenant\\V1\\GPBMetadata\xea\x02\x15Posthaste::Tenant::V1b\x06proto3"
 
 var (
@@ -841,55 +1049,63 @@ func file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP() []byte {
 }
 
 var file_posthaste_tenant_v1_tenant_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_posthaste_tenant_v1_tenant_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_posthaste_tenant_v1_tenant_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_posthaste_tenant_v1_tenant_service_proto_goTypes = []any{
-	(TenantState)(0),              // 0: posthaste.tenant.v1.TenantState
-	(*Tenant)(nil),                // 1: posthaste.tenant.v1.Tenant
-	(*CreateTenantRequest)(nil),   // 2: posthaste.tenant.v1.CreateTenantRequest
-	(*CreateTenantResponse)(nil),  // 3: posthaste.tenant.v1.CreateTenantResponse
-	(*GetTenantRequest)(nil),      // 4: posthaste.tenant.v1.GetTenantRequest
-	(*GetTenantResponse)(nil),     // 5: posthaste.tenant.v1.GetTenantResponse
-	(*ListTenantsRequest)(nil),    // 6: posthaste.tenant.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),   // 7: posthaste.tenant.v1.ListTenantsResponse
-	(*UpdateTenantRequest)(nil),   // 8: posthaste.tenant.v1.UpdateTenantRequest
-	(*UpdateTenantResponse)(nil),  // 9: posthaste.tenant.v1.UpdateTenantResponse
-	(*DisableTenantRequest)(nil),  // 10: posthaste.tenant.v1.DisableTenantRequest
-	(*DisableTenantResponse)(nil), // 11: posthaste.tenant.v1.DisableTenantResponse
-	(*EnableTenantRequest)(nil),   // 12: posthaste.tenant.v1.EnableTenantRequest
-	(*EnableTenantResponse)(nil),  // 13: posthaste.tenant.v1.EnableTenantResponse
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil), // 15: google.protobuf.FieldMask
+	(TenantState)(0),               // 0: posthaste.tenant.v1.TenantState
+	(*Tenant)(nil),                 // 1: posthaste.tenant.v1.Tenant
+	(*Quota)(nil),                  // 2: posthaste.tenant.v1.Quota
+	(*CreateTenantRequest)(nil),    // 3: posthaste.tenant.v1.CreateTenantRequest
+	(*CreateTenantResponse)(nil),   // 4: posthaste.tenant.v1.CreateTenantResponse
+	(*GetTenantRequest)(nil),       // 5: posthaste.tenant.v1.GetTenantRequest
+	(*GetTenantResponse)(nil),      // 6: posthaste.tenant.v1.GetTenantResponse
+	(*ListTenantsRequest)(nil),     // 7: posthaste.tenant.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),    // 8: posthaste.tenant.v1.ListTenantsResponse
+	(*UpdateTenantRequest)(nil),    // 9: posthaste.tenant.v1.UpdateTenantRequest
+	(*UpdateTenantResponse)(nil),   // 10: posthaste.tenant.v1.UpdateTenantResponse
+	(*DisableTenantRequest)(nil),   // 11: posthaste.tenant.v1.DisableTenantRequest
+	(*DisableTenantResponse)(nil),  // 12: posthaste.tenant.v1.DisableTenantResponse
+	(*EnableTenantRequest)(nil),    // 13: posthaste.tenant.v1.EnableTenantRequest
+	(*EnableTenantResponse)(nil),   // 14: posthaste.tenant.v1.EnableTenantResponse
+	(*GetTenantUsageRequest)(nil),  // 15: posthaste.tenant.v1.GetTenantUsageRequest
+	(*GetTenantUsageResponse)(nil), // 16: posthaste.tenant.v1.GetTenantUsageResponse
+	(*timestamppb.Timestamp)(nil),  // 17: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),  // 18: google.protobuf.FieldMask
 }
 var file_posthaste_tenant_v1_tenant_service_proto_depIdxs = []int32{
 	0,  // 0: posthaste.tenant.v1.Tenant.state:type_name -> posthaste.tenant.v1.TenantState
-	14, // 1: posthaste.tenant.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
-	14, // 2: posthaste.tenant.v1.Tenant.update_time:type_name -> google.protobuf.Timestamp
-	1,  // 3: posthaste.tenant.v1.CreateTenantRequest.tenant:type_name -> posthaste.tenant.v1.Tenant
-	1,  // 4: posthaste.tenant.v1.CreateTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
-	1,  // 5: posthaste.tenant.v1.GetTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
-	1,  // 6: posthaste.tenant.v1.ListTenantsResponse.tenants:type_name -> posthaste.tenant.v1.Tenant
-	1,  // 7: posthaste.tenant.v1.UpdateTenantRequest.tenant:type_name -> posthaste.tenant.v1.Tenant
-	15, // 8: posthaste.tenant.v1.UpdateTenantRequest.update_mask:type_name -> google.protobuf.FieldMask
-	1,  // 9: posthaste.tenant.v1.UpdateTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
-	1,  // 10: posthaste.tenant.v1.DisableTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
-	1,  // 11: posthaste.tenant.v1.EnableTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
-	2,  // 12: posthaste.tenant.v1.TenantService.CreateTenant:input_type -> posthaste.tenant.v1.CreateTenantRequest
-	4,  // 13: posthaste.tenant.v1.TenantService.GetTenant:input_type -> posthaste.tenant.v1.GetTenantRequest
-	6,  // 14: posthaste.tenant.v1.TenantService.ListTenants:input_type -> posthaste.tenant.v1.ListTenantsRequest
-	8,  // 15: posthaste.tenant.v1.TenantService.UpdateTenant:input_type -> posthaste.tenant.v1.UpdateTenantRequest
-	10, // 16: posthaste.tenant.v1.TenantService.DisableTenant:input_type -> posthaste.tenant.v1.DisableTenantRequest
-	12, // 17: posthaste.tenant.v1.TenantService.EnableTenant:input_type -> posthaste.tenant.v1.EnableTenantRequest
-	3,  // 18: posthaste.tenant.v1.TenantService.CreateTenant:output_type -> posthaste.tenant.v1.CreateTenantResponse
-	5,  // 19: posthaste.tenant.v1.TenantService.GetTenant:output_type -> posthaste.tenant.v1.GetTenantResponse
-	7,  // 20: posthaste.tenant.v1.TenantService.ListTenants:output_type -> posthaste.tenant.v1.ListTenantsResponse
-	9,  // 21: posthaste.tenant.v1.TenantService.UpdateTenant:output_type -> posthaste.tenant.v1.UpdateTenantResponse
-	11, // 22: posthaste.tenant.v1.TenantService.DisableTenant:output_type -> posthaste.tenant.v1.DisableTenantResponse
-	13, // 23: posthaste.tenant.v1.TenantService.EnableTenant:output_type -> posthaste.tenant.v1.EnableTenantResponse
-	18, // [18:24] is the sub-list for method output_type
-	12, // [12:18] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	17, // 1: posthaste.tenant.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
+	17, // 2: posthaste.tenant.v1.Tenant.update_time:type_name -> google.protobuf.Timestamp
+	2,  // 3: posthaste.tenant.v1.Tenant.quota:type_name -> posthaste.tenant.v1.Quota
+	1,  // 4: posthaste.tenant.v1.CreateTenantRequest.tenant:type_name -> posthaste.tenant.v1.Tenant
+	1,  // 5: posthaste.tenant.v1.CreateTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
+	1,  // 6: posthaste.tenant.v1.GetTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
+	1,  // 7: posthaste.tenant.v1.ListTenantsResponse.tenants:type_name -> posthaste.tenant.v1.Tenant
+	1,  // 8: posthaste.tenant.v1.UpdateTenantRequest.tenant:type_name -> posthaste.tenant.v1.Tenant
+	18, // 9: posthaste.tenant.v1.UpdateTenantRequest.update_mask:type_name -> google.protobuf.FieldMask
+	1,  // 10: posthaste.tenant.v1.UpdateTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
+	1,  // 11: posthaste.tenant.v1.DisableTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
+	1,  // 12: posthaste.tenant.v1.EnableTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
+	17, // 13: posthaste.tenant.v1.GetTenantUsageResponse.day:type_name -> google.protobuf.Timestamp
+	2,  // 14: posthaste.tenant.v1.GetTenantUsageResponse.quota:type_name -> posthaste.tenant.v1.Quota
+	3,  // 15: posthaste.tenant.v1.TenantService.CreateTenant:input_type -> posthaste.tenant.v1.CreateTenantRequest
+	5,  // 16: posthaste.tenant.v1.TenantService.GetTenant:input_type -> posthaste.tenant.v1.GetTenantRequest
+	7,  // 17: posthaste.tenant.v1.TenantService.ListTenants:input_type -> posthaste.tenant.v1.ListTenantsRequest
+	9,  // 18: posthaste.tenant.v1.TenantService.UpdateTenant:input_type -> posthaste.tenant.v1.UpdateTenantRequest
+	11, // 19: posthaste.tenant.v1.TenantService.DisableTenant:input_type -> posthaste.tenant.v1.DisableTenantRequest
+	13, // 20: posthaste.tenant.v1.TenantService.EnableTenant:input_type -> posthaste.tenant.v1.EnableTenantRequest
+	15, // 21: posthaste.tenant.v1.TenantService.GetTenantUsage:input_type -> posthaste.tenant.v1.GetTenantUsageRequest
+	4,  // 22: posthaste.tenant.v1.TenantService.CreateTenant:output_type -> posthaste.tenant.v1.CreateTenantResponse
+	6,  // 23: posthaste.tenant.v1.TenantService.GetTenant:output_type -> posthaste.tenant.v1.GetTenantResponse
+	8,  // 24: posthaste.tenant.v1.TenantService.ListTenants:output_type -> posthaste.tenant.v1.ListTenantsResponse
+	10, // 25: posthaste.tenant.v1.TenantService.UpdateTenant:output_type -> posthaste.tenant.v1.UpdateTenantResponse
+	12, // 26: posthaste.tenant.v1.TenantService.DisableTenant:output_type -> posthaste.tenant.v1.DisableTenantResponse
+	14, // 27: posthaste.tenant.v1.TenantService.EnableTenant:output_type -> posthaste.tenant.v1.EnableTenantResponse
+	16, // 28: posthaste.tenant.v1.TenantService.GetTenantUsage:output_type -> posthaste.tenant.v1.GetTenantUsageResponse
+	22, // [22:29] is the sub-list for method output_type
+	15, // [15:22] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_tenant_v1_tenant_service_proto_init() }
@@ -903,7 +1119,7 @@ func file_posthaste_tenant_v1_tenant_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_posthaste_tenant_v1_tenant_service_proto_rawDesc), len(file_posthaste_tenant_v1_tenant_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

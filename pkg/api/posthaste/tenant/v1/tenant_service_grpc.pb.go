@@ -19,12 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	TenantService_CreateTenant_FullMethodName  = "/posthaste.tenant.v1.TenantService/CreateTenant"
-	TenantService_GetTenant_FullMethodName     = "/posthaste.tenant.v1.TenantService/GetTenant"
-	TenantService_ListTenants_FullMethodName   = "/posthaste.tenant.v1.TenantService/ListTenants"
-	TenantService_UpdateTenant_FullMethodName  = "/posthaste.tenant.v1.TenantService/UpdateTenant"
-	TenantService_DisableTenant_FullMethodName = "/posthaste.tenant.v1.TenantService/DisableTenant"
-	TenantService_EnableTenant_FullMethodName  = "/posthaste.tenant.v1.TenantService/EnableTenant"
+	TenantService_CreateTenant_FullMethodName   = "/posthaste.tenant.v1.TenantService/CreateTenant"
+	TenantService_GetTenant_FullMethodName      = "/posthaste.tenant.v1.TenantService/GetTenant"
+	TenantService_ListTenants_FullMethodName    = "/posthaste.tenant.v1.TenantService/ListTenants"
+	TenantService_UpdateTenant_FullMethodName   = "/posthaste.tenant.v1.TenantService/UpdateTenant"
+	TenantService_DisableTenant_FullMethodName  = "/posthaste.tenant.v1.TenantService/DisableTenant"
+	TenantService_EnableTenant_FullMethodName   = "/posthaste.tenant.v1.TenantService/EnableTenant"
+	TenantService_GetTenantUsage_FullMethodName = "/posthaste.tenant.v1.TenantService/GetTenantUsage"
 )
 
 // TenantServiceClient is the client API for TenantService service.
@@ -48,6 +49,8 @@ type TenantServiceClient interface {
 	DisableTenant(ctx context.Context, in *DisableTenantRequest, opts ...grpc.CallOption) (*DisableTenantResponse, error)
 	// EnableTenant undoes DisableTenant. Needs the role ADMIN.
 	EnableTenant(ctx context.Context, in *EnableTenantRequest, opts ...grpc.CallOption) (*EnableTenantResponse, error)
+	// GetTenantUsage tells what a tenant has used of its quota.
+	GetTenantUsage(ctx context.Context, in *GetTenantUsageRequest, opts ...grpc.CallOption) (*GetTenantUsageResponse, error)
 }
 
 type tenantServiceClient struct {
@@ -118,6 +121,16 @@ func (c *tenantServiceClient) EnableTenant(ctx context.Context, in *EnableTenant
 	return out, nil
 }
 
+func (c *tenantServiceClient) GetTenantUsage(ctx context.Context, in *GetTenantUsageRequest, opts ...grpc.CallOption) (*GetTenantUsageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTenantUsageResponse)
+	err := c.cc.Invoke(ctx, TenantService_GetTenantUsage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TenantServiceServer is the server API for TenantService service.
 // All implementations must embed UnimplementedTenantServiceServer
 // for forward compatibility.
@@ -139,6 +152,8 @@ type TenantServiceServer interface {
 	DisableTenant(context.Context, *DisableTenantRequest) (*DisableTenantResponse, error)
 	// EnableTenant undoes DisableTenant. Needs the role ADMIN.
 	EnableTenant(context.Context, *EnableTenantRequest) (*EnableTenantResponse, error)
+	// GetTenantUsage tells what a tenant has used of its quota.
+	GetTenantUsage(context.Context, *GetTenantUsageRequest) (*GetTenantUsageResponse, error)
 	mustEmbedUnimplementedTenantServiceServer()
 }
 
@@ -166,6 +181,9 @@ func (UnimplementedTenantServiceServer) DisableTenant(context.Context, *DisableT
 }
 func (UnimplementedTenantServiceServer) EnableTenant(context.Context, *EnableTenantRequest) (*EnableTenantResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EnableTenant not implemented")
+}
+func (UnimplementedTenantServiceServer) GetTenantUsage(context.Context, *GetTenantUsageRequest) (*GetTenantUsageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTenantUsage not implemented")
 }
 func (UnimplementedTenantServiceServer) mustEmbedUnimplementedTenantServiceServer() {}
 func (UnimplementedTenantServiceServer) testEmbeddedByValue()                       {}
@@ -296,6 +314,24 @@ func _TenantService_EnableTenant_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TenantService_GetTenantUsage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTenantUsageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TenantServiceServer).GetTenantUsage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TenantService_GetTenantUsage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TenantServiceServer).GetTenantUsage(ctx, req.(*GetTenantUsageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TenantService_ServiceDesc is the grpc.ServiceDesc for TenantService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -326,6 +362,10 @@ var TenantService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "EnableTenant",
 			Handler:    _TenantService_EnableTenant_Handler,
+		},
+		{
+			MethodName: "GetTenantUsage",
+			Handler:    _TenantService_GetTenantUsage_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
