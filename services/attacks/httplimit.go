@@ -113,7 +113,7 @@ func bomb(number, words string) call {
 			n *= m
 		}
 	}
-	n = min(n, 1<<30) // enough to see whether it is read
+	n = min(n, 256<<20) // enough to see whether it is read
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	_, _ = z.Write([]byte(`{"waybill":"` + number + `","description":"`))
@@ -440,4 +440,9 @@ func (o *Outcome) burst(ctx context.Context, w *World, words string) error {
 	o.holds("Retry-After", retry && seen[http.StatusTooManyRequests] > 0, "it is missing")
 	o.check("other tenants|other sources|unaffected", p.pushFrom(ctx, w, "127.0.0.72"))
 	return nil
+}
+
+// quota is what a tenant may have.
+func (o *Outcome) quota(context.Context, *World, *product, string) error {
+	return errors.New("the product has no quotas of subscriptions yet")
 }

@@ -326,7 +326,7 @@ func (o *Outcome) legacy(ctx context.Context, w *World, p *product, words string
 		format, platform = subscriptionv1.PayloadFormat_PAYLOAD_FORMAT_KDNIAO, tenantv1.Platform_PLATFORM_KDNIAO
 	}
 	account, err := tenantv1.NewPlatformAccountServiceClient(p.conn).CreatePlatformAccount(ctx, &tenantv1.CreatePlatformAccountRequest{
-		Parent: tenant, PlatformAccount: &tenantv1.PlatformAccount{Platform: platform, Account: w.fresh("acc"), Key: "legacy-key-4711"},
+		Parent: tenant, PlatformAccount: &tenantv1.PlatformAccount{Platform: platform, AccountId: w.fresh("acc"), Key: "legacy-key-4711"},
 	})
 	if err != nil {
 		return fmt.Errorf("make a platform account: %w", err)
