@@ -41,6 +41,13 @@ var groups = map[string]executor{
 
 	"signature-out":   runSignature,
 	"callback-answer": runCallback,
+
+	"auth":  runAuth,
+	"authz": runAuthz,
+	"grpc":  runGRPC,
+	"ops":   runOps,
+	"pii":   runPII,
+	"nats":  runNATS,
 }
 
 const (

@@ -45,6 +45,10 @@ type World struct {
 	serial   atomic.Int64
 	// own are secrets that cases gave or got.
 	own []string
+	// asking is the product that asks who calls; closing are those that aren't asked
+	// whether they are alive.
+	asking  *locked
+	closing []*product
 }
 
 // NewWorld makes a world without a product yet; each is started when a case needs
@@ -68,6 +72,9 @@ func NewWorld(ctx context.Context, opts Options) (*World, error) {
 func (w *World) Close(ctx context.Context) error {
 	var errs []error
 	for _, p := range w.products {
+		errs = append(errs, p.stop(ctx))
+	}
+	for _, p := range w.closing {
 		errs = append(errs, p.stop(ctx))
 	}
 	w.receiver.close()

@@ -53,6 +53,8 @@ type MatcherConfig struct {
 	Last func(ctx context.Context, subjects []string) (map[string]stream.Stored, error)
 	// Projected reads traces that are no longer in TRACE.
 	Projected func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error)
+	// Mask says whether a tenant's pushes hide personal data; nil hides none.
+	Mask func(tenant string) bool
 	// Shards is how many parts matching is divided into, 1 to 64; all instances
 	// must agree. 0 means 1.
 	Shards int

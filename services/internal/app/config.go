@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,17 @@ type Config struct {
 	Sources  SourcesConfig  `embed:"" group:"sources"`
 	Egress   EgressConfig   `embed:"" prefix:"egress-" group:"egress"`
 	Work     WorkConfig     `embed:"" group:"work"`
+	Privacy  PrivacyConfig  `embed:"" group:"work"`
+}
+
+// PrivacyConfig is about personal data, see docs/privacy.md.
+type PrivacyConfig struct {
+	MaskPushes []string `name:"mask-pushes" placeholder:"TENANT" help:"Tenants whose pushes hide names, phone and identity numbers and codes for picking up, separated by commas; * for all. subscription and delivery must agree."`
+}
+
+// masks says whether a tenant's pushes hide personal data.
+func (c PrivacyConfig) masks(tenant string) bool {
+	return slices.Contains(c.MaskPushes, "*") || slices.Contains(c.MaskPushes, tenant)
 }
 
 // LogConfig says how log lines are written, always to standard error.
@@ -86,7 +98,8 @@ type DatabaseConfig struct {
 // EmbeddedConfig is about the servers that the all-in-one runs itself.
 type EmbeddedConfig struct {
 	Data         string `type:"path" default:".data" help:"Folder of all data of the all-in-one. Survives restarts; never deleted."`
-	NATSListen   string `name:"nats-listen" default:"127.0.0.1:4222" help:"Address at which the all-in-one's NATS takes clients; empty opens no port. It has no authentication."`
+	NATSListen   string `name:"nats-listen" default:"127.0.0.1:4222" help:"Address at which the all-in-one's NATS takes clients; empty opens no port. Without --nats-users it has no authentication."`
+	NATSUsers    string `name:"nats-users" type:"path" placeholder:"FILE" help:"File in nats-server's form whose authorization block says which clients may do what, such as deploy/nats/users.conf. Empty asks nobody."`
 	NATSMaxStore Size   `name:"nats-max-store" default:"0" help:"Most bytes of all streams of the all-in-one's NATS; 0 means three quarters of the disk's free space."`
 	PGBin        string `name:"pg-bin" help:"Folder of the programs initdb and postgres. Empty looks on the PATH and where systems put them."`
 	PGFetched    string `name:"pg-fetched" default:".cache/postgres" help:"Folder that hack/ensure-postgres fetches PostgreSQL to; used when the system has none."`
@@ -95,7 +108,7 @@ type EmbeddedConfig struct {
 // GRPCConfig is about the gRPC server.
 type GRPCConfig struct {
 	Listen      string        `default:"127.0.0.1:9090" help:"Address of the gRPC server."`
-	Reflection  bool          `negatable:"" default:"true" help:"Let grpcurl and its like ask what the server offers."`
+	Reflection  bool          `negatable:"" default:"false" help:"Let grpcurl and its like ask what the server offers. On in posthaste demo."`
 	MaxDeadline time.Duration `default:"30s" help:"Longest time a unary call may take, whatever the caller asks for."`
 }
 
@@ -151,7 +164,7 @@ func (c *Config) authMode(program string) string {
 type SourcesConfig struct {
 	Kdniao    map[string]Secret `name:"kdniao" placeholder:"EBUSINESSID=APPKEY" help:"Kdniao accounts, separated by semicolons: EBusinessID=AppKey. A push of another account is refused."`
 	Kuaidi100 map[string]Secret `name:"kuaidi100" placeholder:"ACCOUNT=SALT" help:"Kuaidi100 accounts, separated by semicolons: a name of yours, which is part of the callback's path, and the salt of its subscriptions. An empty salt takes unsigned pushes."`
-	Carriers  map[string]Secret `name:"carrier" placeholder:"CODE=SECRET" help:"Carriers that push in Posthaste's own form, separated by semicolons: the carrier's code and the secret that it signs with, whsec_… as posthaste secret prints; see docs/carrier-push.md."`
+	Carriers  map[string]Secret `name:"carrier" placeholder:"CODE=SECRET" help:"Carriers that push in Posthaste's own form, separated by semicolons: the carrier's code and the secret that it signs with, whsec_ and 24 to 64 bytes in base64; see docs/carrier-push.md."`
 
 	AllowFrom     map[string]Prefixes `name:"source-allow-from" placeholder:"SOURCE=PREFIXES" help:"Addresses that a source's pushes may come from: SOURCE=PREFIX,PREFIX, sources separated by semicolons. A source is the part of the path after /v1/sources/, or carriers/ and the carrier's code. One that isn't named may come from anywhere."`
 	Failures      int                 `name:"source-failures" default:"30" help:"Wrong signatures of one source and address in a window of --source-window; then its requests are answered 429 until the window ends. 0 for any number."`
@@ -262,7 +275,7 @@ func (c *Config) Validate() error {
 // consequence.
 func (c *Config) Warnings() []string {
 	var w []string
-	if c.NATS.URL == "" && public(c.Embedded.NATSListen) {
+	if c.NATS.URL == "" && c.Embedded.NATSUsers == "" && public(c.Embedded.NATSListen) {
 		w = append(w, "--nats-listen is open to other machines: whoever reaches it reads and writes every stream")
 	}
 	if public(c.Ops.Listen) {

@@ -30,6 +30,7 @@ func startDelivery(_ context.Context, env *Env) (func(context.Context) error, er
 		Trim: func(ctx context.Context, durables []string) error {
 			return stream.TrimAcknowledged(ctx, env.JetStream, stream.Push, durables)
 		},
+		Mask:   env.Config.Privacy.masks,
 		Shards: env.Config.Work.Shards,
 		Log:    env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now, Random: rand.Float64,
 	})

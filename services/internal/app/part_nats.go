@@ -26,6 +26,7 @@ func startEmbeddedNATS(ctx context.Context, env *Env) (func(context.Context) err
 	env.NATSServer, err = embedded.StartNATS(ctx, embedded.NATSConfig{
 		Dir:      filepath.Join(env.Config.Embedded.Data, "nats"),
 		Listen:   env.Config.Embedded.NATSListen,
+		Users:    env.Config.Embedded.NATSUsers,
 		MaxStore: int64(env.Config.Embedded.NATSMaxStore),
 		Log:      env.Log,
 	})

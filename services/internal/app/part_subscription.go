@@ -43,6 +43,7 @@ func startSubscription(_ context.Context, env *Env) (func(context.Context) error
 		Projected: func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
 			return pg.Traces(ctx, env.PG, waybills)
 		},
+		Mask:   env.Config.Privacy.masks,
 		Shards: env.Config.Work.Shards,
 		Log:    env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
 	})
