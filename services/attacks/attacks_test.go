@@ -2,7 +2,9 @@ package attacks_test
 
 import (
 	"context"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,10 +46,34 @@ func run(t *testing.T, file string) map[string]error {
 	return results
 }
 
+// notYet are cases that the product doesn't withstand yet; docs/attacks.md says why. One
+// that passes must leave the list.
+var notYet = []string{
+	"LIM-010",            // quotas of subscriptions
+	"OPS-004", "OPS-006", // images by digest; erasing in the audit log
+	"PII-004", "PII-005", // erasing, retention
+}
+
+// The cases of the threat model, read in place.
+//
+//nolint:paralleltest // each case measures the memory of the process
+func TestAttacks_AreWithstood(t *testing.T) {
+	file := filepath.Join(testkit.SamplesDir(t), "..", "attack-cases.yaml")
+	if _, err := os.Stat(file); err != nil {
+		t.Skipf("ATTACK CASES NOT PRESENT: %s", file)
+	}
+	for id, err := range run(t, file) {
+		if expected := slices.Contains(notYet, id); expected != (err != nil) {
+			t.Errorf("%s: %v; in the list of those that aren't withstood yet: %t", id, err, expected)
+		}
+	}
+}
+
 // Cases of our own, of which those whose ids begin with BAD expect what doesn't happen:
 // a runner that can't fail proves nothing.
+//
+//nolint:paralleltest // each case measures the memory of the process
 func TestAttacks_OurOwnAreWithstoodAndBadOnesFail(t *testing.T) {
-	t.Parallel()
 	for id, err := range run(t, "testdata/cases.yaml") {
 		if bad := strings.HasPrefix(id, "BAD"); bad != (err != nil) {
 			t.Errorf("%s: %v", id, err)

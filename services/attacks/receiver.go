@@ -36,6 +36,10 @@ type receiver struct {
 	requests []arrival
 	answer   http.HandlerFunc
 	arrived  chan struct{}
+	// tls, if set, is what it says to who begins with TLS.
+	tls *tls.Config
+	// handshakes began since tls was set.
+	handshakes int
 }
 
 // arrival is a request that came.
@@ -68,6 +72,12 @@ func newReceiver(ctx context.Context) (*receiver, error) {
 }
 
 func (r *receiver) close() { _ = r.server.Close() }
+
+// port is the port that it listens on.
+func (r *receiver) port() string {
+	_, port, _ := net.SplitHostPort(r.listener.Addr().String())
+	return port
+}
 
 func (r *receiver) owns(address string) bool { return address == r.listener.Addr().String() }
 
@@ -247,10 +257,34 @@ func (l *sniffing) Accept() (net.Conn, error) {
 		}
 		peeked := &peekedConn{conn, br}
 		if first[0] == 0x16 {
+			if special := l.r.speaks(); special != nil {
+				return tls.Server(peeked, special), nil
+			}
 			return tls.Server(peeked, &tls.Config{GetCertificate: l.r.certificate, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}), nil
 		}
 		return peeked, nil
 	}
+}
+
+// speak sets what is said to who begins with TLS; nil for the usual.
+func (r *receiver) speak(cfg *tls.Config) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tls, r.handshakes = cfg, 0
+}
+
+func (r *receiver) speaks() *tls.Config {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.handshakes++
+	return r.tls
+}
+
+// tried is how many handshakes began since the last speak.
+func (r *receiver) tried() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.handshakes
 }
 
 type peekedConn struct {

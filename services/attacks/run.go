@@ -32,6 +32,22 @@ var groups = map[string]executor{
 	"ssrf-literal": runURL,
 	"url-syntax":   runURL,
 	"ssrf-dns":     runURL,
+
+	"json":         runJSON,
+	"xml":          runXML,
+	"carrier-auth": runCarrierAuth,
+	"http-limit":   runLimit,
+	"injection":    runInjection,
+
+	"signature-out":   runSignature,
+	"callback-answer": runCallback,
+
+	"auth":  runAuth,
+	"authz": runAuthz,
+	"grpc":  runGRPC,
+	"ops":   runOps,
+	"pii":   runPII,
+	"nats":  runNATS,
 }
 
 const (

@@ -248,18 +248,27 @@ func (p *product) push(ctx context.Context, w *World, endpoint string, enough fu
 // subscribe subscribes a new waybill and reports an event of it.
 func (p *product) subscribe(ctx context.Context, w *World, endpoint, text string) (string, error) {
 	number := w.fresh("ATK")
+	sub, err := p.subscribeTo(ctx, endpoint, "ups", number)
+	if err != nil {
+		return "", err
+	}
+	return sub, p.reportTo(ctx, "ups", number, text)
+}
+
+func (p *product) subscribeTo(ctx context.Context, endpoint, carrier, number string) (string, error) {
 	resp, err := p.subs.CreateSubscription(ctx, &subscriptionv1.CreateSubscriptionRequest{Parent: tenant, Subscription: &subscriptionv1.Subscription{
-		Endpoint: endpoint, CarrierCode: "ups", WaybillNumber: number,
+		Endpoint: endpoint, CarrierCode: carrier, WaybillNumber: number,
 	}})
 	if err != nil {
 		return "", fmt.Errorf("subscribe: %w", err)
 	}
-	return resp.GetSubscription().GetName(), p.report(ctx, number, text)
+	return resp.GetSubscription().GetName(), nil
 }
 
-func (p *product) report(ctx context.Context, number, text string) error {
+// reportTo reports an event of a waybill, of this moment.
+func (p *product) reportTo(ctx context.Context, carrier, number, text string) error {
 	rep, err := p.reports.ReportEvents(ctx, &ingestv1.ReportEventsRequest{Events: []*ingestv1.ReportedEvent{{
-		CarrierCode: "ups", WaybillNumber: number, EventTime: time.Now().Format(time.RFC3339), Status: trackingv1.Status_STATUS_IN_TRANSIT, Text: text,
+		CarrierCode: carrier, WaybillNumber: number, EventTime: time.Now().Format(time.RFC3339Nano), Status: trackingv1.Status_STATUS_IN_TRANSIT, Text: text,
 	}}})
 	if err == nil && rep.GetAcceptedCount() != 1 {
 		err = fmt.Errorf("the event was rejected: %v", rep.GetRejectedEvents())

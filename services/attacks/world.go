@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -41,6 +43,12 @@ type World struct {
 	receiver *receiver
 	products map[string]*product
 	serial   atomic.Int64
+	// own are secrets that cases gave or got.
+	own []string
+	// asking is the product that asks who calls; closing are those that aren't asked
+	// whether they are alive.
+	asking  *locked
+	closing []*product
 }
 
 // NewWorld makes a world without a product yet; each is started when a case needs
@@ -66,6 +74,9 @@ func (w *World) Close(ctx context.Context) error {
 	for _, p := range w.products {
 		errs = append(errs, p.stop(ctx))
 	}
+	for _, p := range w.closing {
+		errs = append(errs, p.stop(ctx))
+	}
 	w.receiver.close()
 	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
 }
@@ -83,7 +94,9 @@ const (
 	kuaidiSalt    = "attack-kuaidi-salt-77aa1"
 )
 
-func (w *World) secrets() []string { return []string{kdniaoKey, kuaidiSalt} }
+func (w *World) secrets() []string {
+	return slices.Concat([]string{kdniaoKey, kuaidiSalt}, slices.Collect(maps.Values(carrierSecrets)), w.own)
+}
 
 // product is a running all-in-one.
 type product struct {
@@ -120,12 +133,12 @@ func (w *World) start(ctx context.Context, name string, flags ...string) (*produ
 	if err != nil {
 		return nil, err
 	}
-	flags = append([]string{
-		"--data=" + filepath.Join(w.dir, name), "--nats-listen=127.0.0.1:0", "--nats-max-store=1GiB", "--pg-bin=" + w.opts.PGBin, "--pg-fetched=" + w.opts.PGFetched,
+	flags = append(append(sourceFlags(),
+		"--data="+filepath.Join(w.dir, name), "--nats-listen=127.0.0.1:0", "--nats-max-store=1GiB", "--pg-bin="+w.opts.PGBin, "--pg-fetched="+w.opts.PGFetched,
 		"--http-listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--log-level=debug", "--trace-ratio=0", "--stop-grace=5s",
-		"--egress-ca=" + filepath.Join(w.dir, "ca.pem"),
-		"--kdniao=" + kdniaoAccount + "=" + kdniaoKey, "--kuaidi100=" + kuaidiAccount + "=" + kuaidiSalt,
-	}, flags...)
+		"--egress-ca="+filepath.Join(w.dir, "ca.pem"),
+		"--kdniao="+kdniaoAccount+"="+kdniaoKey, "--kuaidi100="+kuaidiAccount+"="+kuaidiSalt,
+	), flags...)
 	if _, err := k.Parse(flags); err != nil {
 		return nil, fmt.Errorf("configure the product: %w", err)
 	}

@@ -128,6 +128,7 @@ func (s *shard) render(ctx context.Context, rows []pg.Owed, e settings) ([]*item
 			}
 			sub := push.Subscription{
 				ID: r.SubscriptionID, TenantID: r.TenantID, Metadata: r.Metadata, AccountID: e.account.ID, Terms: r.Terms, IncludeTrace: e.includeTrace,
+				Mask: s.cfg.Mask != nil && s.cfg.Mask(r.TenantID),
 			}
 			it.revision, it.body, it.header = n.trace.Revision, e.format.Render(sub, n.trace, r.After), n.header
 		}

@@ -71,6 +71,8 @@ type Config struct {
 	Last func(ctx context.Context, subjects []string) (map[string]stream.Stored, error)
 	// Trim removes from PUSH what all these consumers have acknowledged.
 	Trim func(ctx context.Context, durables []string) error
+	// Mask says whether a tenant's pushes hide personal data; nil hides none.
+	Mask func(tenant string) bool
 	// Shards is how many parts delivery is divided into, 1 to 64; all instances
 	// must agree. 0 means 1.
 	Shards int

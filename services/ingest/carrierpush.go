@@ -221,14 +221,14 @@ func (e *pushEvent) reported(code string, i int) (*ingestv1.ReportedEvent, *badP
 		out.Location = &trackingv1.Location{Text: strict.Text(e.Location)}
 	}
 	if e.Status != "" {
-		s, err := status.Parse(e.Status)
+		s, err := status.Parse(strings.ToLower(e.Status))
 		if err != nil {
 			return nil, &badPush{http.StatusUnprocessableEntity, fmt.Sprintf("events[%d].status", i), "is not in the taxonomy"}
 		}
 		out.Status = trackingv1.Status(s) //nolint:gosec // the taxonomy is small
 	}
 	if e.SubStatus != "" {
-		sub, err := status.ParseSub(e.SubStatus)
+		sub, err := status.ParseSub(strings.ToLower(e.SubStatus))
 		if err != nil {
 			return nil, &badPush{http.StatusUnprocessableEntity, fmt.Sprintf("events[%d].sub_status", i), "is not in the taxonomy"}
 		}
@@ -254,7 +254,7 @@ func readJSON(body []byte, charset string) ([]pushEvent, *badPush) {
 	if err := d.Decode(&doc); err != nil {
 		var kind *json.UnmarshalTypeError
 		if errors.As(err, &kind) {
-			return nil, &badPush{http.StatusBadRequest, kind.Field, "must be a " + kind.Type.String()}
+			return nil, &badPush{http.StatusBadRequest, strings.TrimPrefix(strings.TrimPrefix(kind.Field, "pushEvents."), "pushEvent."), "must be a " + kind.Type.String()}
 		}
 		return nil, &badPush{http.StatusBadRequest, "", "the document has a field that isn't known, or isn't an object"}
 	}

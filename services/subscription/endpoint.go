@@ -51,6 +51,9 @@ func (s *Endpoints) CreateEndpoint(ctx context.Context, req *subscriptionv1.Crea
 	if e.Secret == "" {
 		e.Secret = newSecret(m.GetSignatureScheme())
 	}
+	if push.Format(e.Format).Whole() {
+		warnings = append(warnings, "endpoint.format: the platform's own signature is a keyed MD5 and weak; check the webhook-… headers, which are sent as well")
+	}
 	made, err := s.cfg.Endpoints.Create(ctx, e, r)
 	if err != nil {
 		return nil, s.fail(ctx, req.GetParent(), err)

@@ -57,6 +57,8 @@ type MatcherConfig struct {
 	// Oldest is when the oldest push was stored that may be on its way to delivery;
 	// false when none is.
 	Oldest func(ctx context.Context) (time.Time, bool, error)
+	// Mask says whether a tenant's pushes hide personal data; nil hides none.
+	Mask func(tenant string) bool
 	// Shards is how many parts matching is divided into, 1 to 64; all instances
 	// must agree. 0 means 1.
 	Shards int

@@ -83,6 +83,7 @@ func (p *pushes) record(id string, t *track.Trace) {
 func (p *pushes) body(ctx context.Context, m *pg.Match, t *track.Trace) []byte {
 	sub := push.Subscription{
 		ID: m.ID, TenantID: m.TenantID, Metadata: m.Metadata, AccountID: m.AccountID, Terms: m.Terms, IncludeTrace: m.IncludeTrace,
+		Mask: p.cfg.Mask != nil && p.cfg.Mask(m.TenantID),
 	}
 	render := func() []byte { return push.Format(m.Format).Render(sub, t, m.Pushed) }
 	body := render()

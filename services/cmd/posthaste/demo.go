@@ -57,6 +57,7 @@ func (c *demoCmd) Run() error {
 	}
 	// The show's callback is on this machine.
 	cfg.Egress.Policy = egress.Lab
+	cfg.GRPC.Reflection = true // the commands that it prints ask what there is
 	for _, listen := range []struct {
 		what, usual string
 		address     *string

@@ -47,9 +47,6 @@ func (f *connectFlags) tenants(do func(context.Context, tenantv1.TenantServiceCl
 	})
 }
 
-// word is the name of an enum's value as people read it.
-func word(value, prefix string) string { return strings.ToLower(strings.TrimPrefix(value, prefix)) }
-
 func moment(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return "-"

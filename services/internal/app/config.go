@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,17 @@ type Config struct {
 	Poll     PollConfig     `embed:"" prefix:"poll-" group:"poll"`
 	Egress   EgressConfig   `embed:"" prefix:"egress-" group:"egress"`
 	Work     WorkConfig     `embed:"" group:"work"`
+	Privacy  PrivacyConfig  `embed:"" group:"work"`
+}
+
+// PrivacyConfig is about personal data, see docs/privacy.md.
+type PrivacyConfig struct {
+	MaskPushes []string `name:"mask-pushes" placeholder:"TENANT" help:"Tenants whose pushes hide names, phone and identity numbers and codes for picking up, separated by commas; * for all. subscription and delivery must agree."`
+}
+
+// masks says whether a tenant's pushes hide personal data.
+func (c PrivacyConfig) masks(tenant string) bool {
+	return slices.Contains(c.MaskPushes, "*") || slices.Contains(c.MaskPushes, tenant)
 }
 
 // LogConfig says how log lines are written, always to standard error.
@@ -89,7 +101,8 @@ type DatabaseConfig struct {
 // EmbeddedConfig is about the servers that the all-in-one runs itself.
 type EmbeddedConfig struct {
 	Data         string `type:"path" default:".data" help:"Folder of all data of the all-in-one. Survives restarts; never deleted."`
-	NATSListen   string `name:"nats-listen" default:"127.0.0.1:4222" help:"Address at which the all-in-one's NATS takes clients; empty opens no port. It has no authentication."`
+	NATSListen   string `name:"nats-listen" default:"127.0.0.1:4222" help:"Address at which the all-in-one's NATS takes clients; empty opens no port. Without --nats-users it has no authentication."`
+	NATSUsers    string `name:"nats-users" type:"path" placeholder:"FILE" help:"File in nats-server's form whose authorization block says which clients may do what, such as deploy/nats/users.conf. Empty asks nobody."`
 	NATSMaxStore Size   `name:"nats-max-store" default:"0" help:"Most bytes of all streams of the all-in-one's NATS; 0 means three quarters of the disk's free space."`
 	MinFree      Size   `name:"min-free" default:"0" help:"Free space of the data's disk below which no more reports are taken in, so that what was accepted has room; 0 means 512MiB, or a twentieth of what the streams may take if that is less."`
 	PGBin        string `name:"pg-bin" help:"Folder of the programs initdb and postgres. Empty looks on the PATH and where systems put them."`
@@ -99,7 +112,7 @@ type EmbeddedConfig struct {
 // GRPCConfig is about the gRPC server.
 type GRPCConfig struct {
 	Listen      string        `default:"127.0.0.1:9090" help:"Address of the gRPC server."`
-	Reflection  bool          `negatable:"" default:"true" help:"Let grpcurl and its like ask what the server offers."`
+	Reflection  bool          `negatable:"" default:"false" help:"Let grpcurl and its like ask what the server offers. On in posthaste demo."`
 	MaxDeadline time.Duration `default:"30s" help:"Longest time a unary call may take, whatever the caller asks for."`
 }
 
@@ -306,7 +319,7 @@ func (c *Config) Validate() error {
 // consequence.
 func (c *Config) Warnings() []string {
 	var w []string
-	if c.NATS.URL == "" && public(c.Embedded.NATSListen) {
+	if c.NATS.URL == "" && c.Embedded.NATSUsers == "" && public(c.Embedded.NATSListen) {
 		w = append(w, "--nats-listen is open to other machines: whoever reaches it reads and writes every stream")
 	}
 	if c.NATS.URL != "" && len(c.NATS.Monitor) == 0 {

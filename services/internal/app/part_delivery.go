@@ -31,6 +31,7 @@ func startDelivery(_ context.Context, env *Env) (func(context.Context) error, er
 		Trim: func(ctx context.Context, durables []string) error {
 			return stream.TrimAcknowledged(ctx, env.JetStream, stream.Push, durables)
 		},
+		Mask:   env.Config.Privacy.masks,
 		Shards: env.Config.Work.Shards, Retention: env.Config.Work.AttemptRetention,
 		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now, Random: rand.Float64,
 	})

@@ -29,6 +29,7 @@ func startEmbeddedNATS(ctx context.Context, env *Env) (func(context.Context) err
 	env.NATSServer, err = embedded.StartNATS(ctx, embedded.NATSConfig{
 		Dir:      filepath.Join(env.Config.Embedded.Data, "nats"),
 		Listen:   env.Config.Embedded.NATSListen,
+		Users:    env.Config.Embedded.NATSUsers,
 		MaxStore: int64(env.Config.Embedded.NATSMaxStore),
 		MinFree:  int64(env.Config.Embedded.MinFree),
 		Log:      env.Log,

@@ -43,6 +43,7 @@ func startSubscription(_ context.Context, env *Env) (func(context.Context) error
 		Projected: func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
 			return pg.Traces(ctx, env.PG, waybills)
 		},
+		Mask: env.Config.Privacy.masks,
 		Oldest: func(ctx context.Context) (time.Time, bool, error) {
 			return stream.Oldest(ctx, env.JetStream, stream.Push)
 		},

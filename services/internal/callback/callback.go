@@ -213,6 +213,9 @@ func (c *Client) exchange(ctx context.Context, cancel context.CancelFunc, w *wat
 	if res.Status/100 != 2 {
 		res.Class = "http_" + strconv.Itoa(res.Status)
 		res.Error = "the endpoint answered " + strconv.Itoa(res.Status)
+		if res.Status/100 == 3 {
+			res.Class, res.Error = classRedirect, res.Error+": redirections aren't followed"
+		}
 		res.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), c.now())
 		return res
 	}

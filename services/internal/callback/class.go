@@ -42,6 +42,7 @@ const (
 	classProtocol          = "protocol"
 	classNetwork           = "network"
 	classCancelled         = "cancelled"
+	classRedirect          = "redirect"
 	classBodySlow          = "body_slow"
 	classBodyBroken        = "body_broken"
 	classBodyTooLarge      = "body_too_large"
@@ -75,6 +76,7 @@ var words = map[string]string{
 	classProtocol:          "the answer isn't HTTP",
 	classNetwork:           "the exchange with the endpoint failed",
 	classCancelled:         "the attempt was broken off from our side",
+	classRedirect:          "the endpoint answered with a redirection, and they aren't followed",
 	classBodySlow:          "acknowledged, but the body of the answer didn't end in time",
 	classBodyBroken:        "acknowledged, but the body of the answer broke off",
 	classBodyTooLarge:      "acknowledged, but the body of the answer is too large",

@@ -38,7 +38,8 @@
 //	protocol            the answer isn't HTTP
 //	network             the exchange failed in a way that has no class
 //	cancelled           we broke off
-//	http_NNN            the answer has a status outside the 200s
+//	redirect            the answer has a status in the 300s
+//	http_NNN            the answer has another status outside the 200s
 //	body_slow           acknowledged; the body didn't end in time
 //	body_broken         acknowledged; the body broke off or wasn't as its head said
 //	body_too_large      acknowledged; the body was longer than is read

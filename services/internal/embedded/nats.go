@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,9 +32,12 @@ type NATSConfig struct {
 	// Dir holds the streams. Made when missing. Required.
 	Dir string
 	// Listen is the address for clients outside the process, such as
-	// "127.0.0.1:4222". Empty opens no port. There is no authentication: whoever
-	// reaches the address reads and writes everything.
+	// "127.0.0.1:4222". Empty opens no port. Without Users there is no
+	// authentication: whoever reaches the address reads and writes everything.
 	Listen string
+	// Users is a file in nats-server's form whose authorization block says who may
+	// do what. Empty asks nobody. Connections inside the process may do everything.
+	Users string
 	// MaxStore bounds the streams together, in bytes. 0 means three quarters of
 	// what the disk can hold, streams that are there included; more than the
 	// disk can hold is an error.
@@ -56,7 +60,10 @@ type NATS struct {
 	dir      string
 	maxStore int64
 	minFree  int64
-	stop     sync.Once
+	// inside is what connections within the process say who they are; nil when
+	// nobody is asked.
+	inside nats.Option
+	stop   sync.Once
 }
 
 // StartNATS starts a server and returns when it takes connections.
@@ -99,6 +106,10 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 		LameDuckDuration:    time.Second,
 		LameDuckGracePeriod: 100 * time.Millisecond,
 	}
+	inside, err := addUsers(opts, cfg.Users)
+	if err != nil {
+		return nil, fmt.Errorf("start nats-server: %w", err)
+	}
 	if err := listenOptions(ctx, opts, cfg.Listen); err != nil {
 		return nil, fmt.Errorf("start nats-server: %w", err)
 	}
@@ -114,7 +125,7 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 	if log != nil {
 		s.SetLoggerV2(log, log.debug(), false, false)
 	}
-	n := &NATS{server: s, lock: lock, dir: dir, maxStore: maxStore, minFree: cfg.MinFree}
+	n := &NATS{server: s, lock: lock, inside: inside, dir: dir, maxStore: maxStore, minFree: cfg.MinFree}
 	if n.minFree == 0 {
 		const part = 20
 		n.minFree = min(minFree, maxStore/part)
@@ -124,6 +135,26 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 		return nil, fmt.Errorf("start nats-server in %s: %w", dir, err)
 	}
 	return n, nil
+}
+
+// addUsers reads who may do what, and adds one who may do everything, whose
+// password nobody outside the process learns.
+func addUsers(opts *server.Options, file string) (inside nats.Option, err error) {
+	if file == "" {
+		return nil, nil
+	}
+	given, err := server.ProcessConfigFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the users of NATS: %w", err)
+	}
+	if len(given.Users)+len(given.Nkeys) == 0 || len(given.Accounts) > 0 {
+		return nil, fmt.Errorf("read the users of NATS: %s must have an authorization block with users, and no accounts", file)
+	}
+	const name = "posthaste-inside"
+	password := rand.Text()
+	opts.Users = append(given.Users, &server.User{Username: name, Password: password})
+	opts.Nkeys = given.Nkeys
+	return nats.UserInfo(name, password), nil
 }
 
 func listenOptions(ctx context.Context, opts *server.Options, listen string) error {
@@ -182,6 +213,9 @@ func (n *NATS) run(ctx context.Context) error {
 // Connect makes a connection inside the process, without a port.
 func (n *NATS) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	opts = append([]nats.Option{nats.InProcessServer(n.server), nats.Name("posthaste")}, opts...)
+	if n.inside != nil {
+		opts = append(opts, n.inside)
+	}
 	nc, err := nats.Connect("", opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the embedded nats-server: %w", err)

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -283,7 +284,7 @@ const RequestIDHeader = "X-Request-Id"
 
 const maxRequestID = 128
 
-// Secure gives every answer the headers that keep browsers from making more of
+// Secure refuses a query that can be read in two ways, gives every answer the headers that keep browsers from making more of
 // it than it is, and every request an id that is fit to be logged.
 func Secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -298,6 +299,11 @@ func Secure(next http.Handler) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		// Sources write what they write; what of it matters is in their bodies.
+		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil && !strings.HasPrefix(r.URL.Path, "/v1/sources/") {
+			refuse(w, http.StatusBadRequest, "the query can't be read")
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }

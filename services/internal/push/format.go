@@ -49,6 +49,9 @@ func (f Format) Whole() bool { return f == Kdniao || f == Kuaidi100 }
 // a revision, up to the trace's own. Like [Render] it looks at nothing else,
 // so the same arguments give the same bytes.
 func (f Format) Render(sub Subscription, t *track.Trace, after track.Revision) []byte {
+	if sub.Mask {
+		t = masked(t)
+	}
 	switch f {
 	case Kdniao:
 		return keepKdniao(sub, t)

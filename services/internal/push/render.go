@@ -23,6 +23,8 @@ type Subscription struct {
 	AccountID string
 	// IncludeTrace is the endpoint's wish to have the whole trace in each push.
 	IncludeTrace bool
+	// Mask hides personal data, for tenants that may not have it.
+	Mask bool
 }
 
 // ID names the push that brings a subscription up to a revision: "psh_", the
