@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
@@ -38,6 +39,24 @@ func startHTTP(_ context.Context, env *Env) (func(context.Context) error, error)
 	return nil, nil
 }
 
+// oneSlash takes slashes too many out of paths: clients join a base URL that ends
+// in one with a path that begins with one, and don't follow a redirection with
+// their form.
+func oneSlash(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "//") {
+			u := *r.URL
+			for strings.Contains(u.Path, "//") {
+				u.Path = strings.ReplaceAll(u.Path, "//", "/")
+			}
+			u.RawPath = ""
+			r2 := *r
+			r2.URL, r = &u, &r2
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func serveHTTP(ctx context.Context, env *Env) (func(context.Context) error, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", env.Config.HTTP.Listen)
@@ -46,7 +65,7 @@ func serveHTTP(ctx context.Context, env *Env) (func(context.Context) error, erro
 	}
 	env.HTTPAddr = l.Addr().String()
 	server := &http.Server{
-		Handler: otelhttp.NewHandler(gate.Secure(env.HTTP), "http",
+		Handler: otelhttp.NewHandler(gate.Secure(oneSlash(env.HTTP)), "http",
 			otelhttp.WithTracerProvider(env.Telemetry.Tracer), otelhttp.WithMeterProvider(env.Telemetry.Meter), otelhttp.WithPropagators(obs.Propagator())),
 		// A client that sends or reads slowly is let go.
 		ReadHeaderTimeout: env.Config.HTTP.HeaderTimeout,

@@ -41,6 +41,7 @@ func table() []part {
 		{name: "ingest", needs: []string{"streams", "grpc", "http"}, start: startIngest},
 		{name: "normalizer", needs: []string{"streams", "postgres"}, start: startNormalizer},
 		{name: "subscription", needs: []string{"streams", "postgres", "grpc"}, start: startSubscription},
+		{name: "compat", needs: []string{"streams", "postgres", "http"}, start: startCompat},
 		{name: "query", needs: []string{"streams", "postgres", "grpc"}, start: startQuery},
 		{name: "resend", needs: []string{"postgres", "grpc"}, start: startResend},
 		{name: "delivery", needs: []string{"streams", "postgres"}, start: startDelivery},
@@ -56,11 +57,11 @@ func table() []part {
 var programs = map[string][]string{
 	Ingest:       {"ingest", "grpc-serve", "http-serve", "ready"},
 	Normalizer:   {"normalizer", "ready"},
-	Subscription: {"subscription", "query", "resend", "grpc-serve", "ready"},
+	Subscription: {"subscription", "compat", "query", "resend", "grpc-serve", "http-serve", "ready"},
 	Delivery:     {"delivery", "ready"},
 	AllInOne: {
 		"embedded-nats", "embedded-postgres",
-		"ingest", "normalizer", "subscription", "query", "resend", "delivery",
+		"ingest", "normalizer", "subscription", "compat", "query", "resend", "delivery",
 		"grpc-serve", "http-serve", "ready",
 	},
 }
