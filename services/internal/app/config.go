@@ -96,10 +96,9 @@ type GRPCConfig struct {
 	MaxDeadline time.Duration `default:"30s" help:"Longest time a unary call may take, whatever the caller asks for."`
 }
 
-// HTTPConfig is about the HTTP server: it takes in what sources push, and answers
-// the clients of other platforms.
+// HTTPConfig is about the HTTP server that takes in what sources push.
 type HTTPConfig struct {
-	Listen        string         `default:"127.0.0.1:8080" help:"Address of the HTTP server for sources, and for clients of Kdniao and Kuaidi100."`
+	Listen        string         `default:"127.0.0.1:8080" help:"Address of the HTTP server for sources."`
 	MaxBody       Size           `default:"10MiB" help:"Largest body of a request, after decompression."`
 	HeaderTimeout time.Duration  `default:"10s" help:"Longest time for the head of a request to come."`
 	ReadTimeout   time.Duration  `default:"30s" help:"Longest time for a whole request to come."`

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/posthaste/posthaste/pkg/subject"
@@ -73,4 +75,22 @@ func traces(ctx context.Context, env *Env, waybills []track.Waybill) (map[track.
 		}
 	}
 	return found, nil
+}
+
+// oneSlash takes slashes too many out of paths: clients join a base URL that ends
+// in one with a path that begins with one, and don't follow a redirection with
+// their form.
+func oneSlash(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "//") {
+			u := *r.URL
+			for strings.Contains(u.Path, "//") {
+				u.Path = strings.ReplaceAll(u.Path, "//", "/")
+			}
+			u.RawPath = ""
+			r2 := *r
+			r2.URL, r = &u, &r2
+		}
+		next.ServeHTTP(w, r)
+	})
 }

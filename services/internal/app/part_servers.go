@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
@@ -37,24 +36,6 @@ func serveGRPC(ctx context.Context, env *Env) (func(context.Context) error, erro
 func startHTTP(_ context.Context, env *Env) (func(context.Context) error, error) {
 	env.HTTP = http.NewServeMux()
 	return nil, nil
-}
-
-// oneSlash takes slashes too many out of paths: clients join a base URL that ends
-// in one with a path that begins with one, and don't follow a redirection with
-// their form.
-func oneSlash(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.URL.Path, "//") {
-			u := *r.URL
-			for strings.Contains(u.Path, "//") {
-				u.Path = strings.ReplaceAll(u.Path, "//", "/")
-			}
-			u.RawPath = ""
-			r2 := *r
-			r2.URL, r = &u, &r2
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 func serveHTTP(ctx context.Context, env *Env) (func(context.Context) error, error) {
