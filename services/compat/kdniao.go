@@ -244,7 +244,7 @@ func (s *Service) followKdniao(ctx context.Context, c *kdniaoCall, waybill track
 	case err == nil:
 		return ""
 	case errors.Is(err, errCallback):
-		return kdniaoNoCallback
+		return kdniaoNoCallback + "：" + err.Error()
 	default:
 		s.away(ctx, err)
 		return kdniaoAway

@@ -153,7 +153,7 @@ func (s *Service) subscribeKuaidi100(ctx context.Context, p params) any {
 	case errors.Is(err, errFollowed):
 		return kuaidi100Duplicate
 	case errors.Is(err, errCallback):
-		return kuaidi100BadData.because("callbackurl")
+		return kuaidi100BadData.because("callbackurl, " + err.Error())
 	default:
 		s.away(ctx, err)
 		return kuaidi100Fault

@@ -39,6 +39,7 @@ func TestKuaidi100_TakesSubscriptionsThatClientsSend(t *testing.T) {
 	)
 	body := func(encode func(string) string, param string) string { return "schema=json&param=" + encode(param) }
 	w := newWorld(t)
+	//nolint:paralleltest // they share the waybill
 	for name, raw := range map[string]string{
 		"PHP":               request("POST", "/poll", body(php, param), "Content-Type: application/x-www-form-urlencoded"),
 		"Java":              request("POST", "/poll", "url=&"+body(php, gson), formHeader),
@@ -53,7 +54,7 @@ func TestKuaidi100_TakesSubscriptionsThatClientsSend(t *testing.T) {
 		"multipart": request("POST", "/poll", "--xyz\r\nContent-Disposition: form-data; name=\"schema\"\r\n\r\njson\r\n--xyz\r\nContent-Disposition: form-data; name=\"param\"\r\n\r\n"+param+"\r\n--xyz--\r\n",
 			"Content-Type: multipart/form-data; boundary=xyz"),
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // they share the waybill
+		t.Run(name, func(t *testing.T) {
 			w.forget()
 			if code, got := w.raw(raw); code != 200 || got != subscribed {
 				t.Fatalf("answered %d %s", code, got)

@@ -6,6 +6,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -109,12 +110,9 @@ func (p params) text(name string) string {
 func (p params) spellings(name string) []string {
 	var list []string
 	add := func(s string) {
-		for _, have := range list {
-			if have == s {
-				return
-			}
+		if !slices.Contains(list, s) {
+			list = append(list, s)
 		}
-		list = append(list, s)
 	}
 	for _, raw := range p[strings.ToLower(name)] {
 		once, plus := decode(raw, true), decode(raw, false)

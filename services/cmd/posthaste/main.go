@@ -16,6 +16,7 @@ import (
 // cli is the command line.
 type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run everything in this process, with NATS inside and PostgreSQL beside it."`
+	Platform  platformCmd  `cmd:"" help:"Manage accounts for clients of Kdniao and Kuaidi100."`
 	Demo      demoCmd      `cmd:"" help:"Run everything and show its job: parcels' journeys come in, signed callbacks go out."`
 	Migrate   migrateCmd   `cmd:"" help:"Bring a shared database to this version's schema."`
 	Config    configCmd    `cmd:"" help:"Print the settings in effect, secrets hidden."`
