@@ -19,6 +19,7 @@ import (
 // cli is the command line.
 type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run everything in this process, with NATS inside and PostgreSQL beside it."`
+	Platform  platformCmd  `cmd:"" help:"Manage accounts for clients of Kdniao and Kuaidi100."`
 	Demo      demoCmd      `cmd:"" help:"Run everything and show its job: parcels' journeys come in, signed callbacks go out."`
 	Simulate  simulateCmd  `cmd:"" help:"Stand in for carriers and aggregators: answer queries and send pushes, with whole journeys."`
 	Migrate   migrateCmd   `cmd:"" help:"Bring a shared database to this version's schema."`

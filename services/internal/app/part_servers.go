@@ -73,7 +73,7 @@ func serveHTTP(ctx context.Context, env *Env) (func(context.Context) error, erro
 		l = tls.NewListener(l, cfg)
 	}
 	server := &http.Server{
-		Handler: otelhttp.NewHandler(gate.Secure(env.HTTP), "http",
+		Handler: otelhttp.NewHandler(gate.Secure(oneSlash(env.HTTP)), "http",
 			otelhttp.WithTracerProvider(env.Telemetry.Tracer), otelhttp.WithMeterProvider(env.Telemetry.Meter), otelhttp.WithPropagators(obs.Propagator())),
 		// A client that sends or reads slowly is let go.
 		ReadHeaderTimeout: env.Config.HTTP.HeaderTimeout,

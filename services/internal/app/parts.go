@@ -45,6 +45,7 @@ func table() []part {
 		{name: "ingest", needs: []string{"streams", "grpc", "http"}, start: startIngest},
 		{name: "normalizer", needs: []string{"streams", "postgres"}, start: startNormalizer},
 		{name: "subscription", needs: []string{"streams", "postgres", "grpc"}, start: startSubscription},
+		{name: "compat", needs: []string{"streams", "postgres", "http"}, start: startCompat},
 		{name: "query", needs: []string{"streams", "postgres", "grpc"}, start: startQuery},
 		{name: "resend", needs: []string{"postgres", "grpc"}, start: startResend},
 		{name: "delivery", needs: []string{"streams", "postgres"}, start: startDelivery},
@@ -63,12 +64,12 @@ func table() []part {
 var programs = map[string][]string{
 	Ingest:       {"ingest", "rest", "grpc-serve", "http-serve", "ready"},
 	Normalizer:   {"normalizer", "ready"},
-	Subscription: {"subscription", "query", "resend", "rest", "grpc-serve", "http-serve", "ready"},
+	Subscription: {"subscription", "compat", "query", "resend", "rest", "grpc-serve", "http-serve", "ready"},
 	Delivery:     {"delivery", "ready"},
 	Poller:       {"poller", "ready"},
 	AllInOne: {
 		"embedded-nats", "embedded-postgres",
-		"ingest", "normalizer", "subscription", "query", "resend", "delivery", "poller",
+		"ingest", "normalizer", "subscription", "compat", "query", "resend", "delivery", "poller",
 		"rest", "grpc-serve", "http-serve", "ready",
 	},
 }

@@ -195,7 +195,8 @@ func (s *PlatformAccounts) EndpointFor(ctx context.Context, e *Endpoint) (id str
 		ORDER BY id LIMIT 1`
 	look := func(q interface {
 		QueryRow(ctx context.Context, query string, args ...any) pgx.Row
-	}) error {
+	},
+	) error {
 		return q.QueryRow(ctx, find, e.Format, e.AccountID, e.URL, e.TenantID).Scan(&id)
 	}
 	if err = look(s.pool); errors.Is(err, pgx.ErrNoRows) {

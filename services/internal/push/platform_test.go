@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,10 +78,8 @@ func TestDownMapping_IsTotalAndMeansTheSame(t *testing.T) {
 		if m.Status == s {
 			return
 		}
-		for _, n := range neighbours[s] {
-			if m.Status == n {
-				return
-			}
+		if slices.Contains(neighbours[s], m.Status) {
+			return
 		}
 		t.Errorf("%s: %s %s becomes %s, which means %s %s", platform, s, sub, code, m.Status, m.Sub)
 	}
@@ -213,14 +212,16 @@ func TestKdniao_PushIsByteForByteThePlatforms(t *testing.T) {
 		want  string
 	}{
 		"8008": {
-			KdniaoTerms{OrderCode: "A&1", CallBack: "order-7"}, "102",
+			KdniaoTerms{OrderCode: "A&1", CallBack: "order-7"},
+			"102",
 			`{"PushTime":"2025-03-03 12:05:00","EBusinessID":"1237100","Data":[{"EBusinessID":"1237100","OrderCode":"A&1","ShipperCode":"YTO","LogisticCode":"YT2500000000001",` +
 				`"Success":true,"Reason":"","State":"2","StateEx":"202","Location":"武汉市","CallBack":"order-7","DeliveryMan":"张三","DeliveryManTel":"13800000008","Traces":[` +
 				`{"AcceptTime":"2025-03-01 10:02:11","AcceptStation":"【深圳市】已揽收 <1> & \"2\"","Location":"深圳市","Action":"1","Remark":""},` +
 				`{"AcceptTime":"2025-03-03 09:10:22","AcceptStation":"【武汉市】正在派件","Location":"武汉市","Action":"202","Remark":""}]}],"Count":"1"}`,
 		},
 		"1008": {
-			KdniaoTerms{Basic: true, ShipperCode: "yto", LogisticCode: "yt2500000000001", NewestFirst: true, AlsoCallback: true}, "101",
+			KdniaoTerms{Basic: true, ShipperCode: "yto", LogisticCode: "yt2500000000001", NewestFirst: true, AlsoCallback: true},
+			"101",
 			`{"PushTime":"2025-03-03 12:05:00","EBusinessID":"1237100","Data":[{"EBusinessID":"1237100","OrderCode":"","ShipperCode":"yto","LogisticCode":"yt2500000000001",` +
 				`"Success":true,"Reason":"","State":"2","CallBack":"","Callback":"","Traces":[` +
 				`{"AcceptTime":"2025-03-03 09:10:22","AcceptStation":"【武汉市】正在派件","Remark":""},` +
@@ -346,18 +347,24 @@ func TestKuaidi100_SaysWhetherItFollows(t *testing.T) {
 		"cancelled": {with(state(status.Cancelled, status.CancelledBySender)), 1, Kuaidi100Terms{}, kuaidi100Push{Status: "abort", Billstatus: "got", Message: "销单", AutoCheck: "0"}, "0"},
 		"given up":  {with(state(status.Expired, status.ExpiredNoUpdates)), 1, Kuaidi100Terms{}, kuaidi100Push{Status: "abort", Billstatus: "got", Message: "60天无变化", AutoCheck: "0"}, "0"},
 		"nothing": {
-			with(func(tr *track.Trace) { state(status.Expired, status.ExpiredNoUpdates)(tr); tr.Events = nil }), 0, Kuaidi100Terms{},
-			kuaidi100Push{Status: "abort", Message: "3天查询无记录", AutoCheck: "0"}, "0",
+			with(func(tr *track.Trace) { state(status.Expired, status.ExpiredNoUpdates)(tr); tr.Events = nil }), 0,
+			Kuaidi100Terms{},
+			kuaidi100Push{Status: "abort", Message: "3天查询无记录", AutoCheck: "0"},
+			"0",
 		},
 		"of another carrier": {
 			with(func(tr *track.Trace) {
 				tr.Links = []track.Link{{Role: track.LinkCorrected, Waybill: track.Waybill{Carrier: "ems", Number: "YT2500000000001"}}}
-			}), 0, Kuaidi100Terms{Company: "yuantong"},
-			kuaidi100Push{Status: "abort", Billstatus: "got", Message: "3天查询无记录", AutoCheck: "1", ComOld: "yuantong", ComNew: "ems"}, "0",
+			}), 0,
+			Kuaidi100Terms{Company: "yuantong"},
+			kuaidi100Push{Status: "abort", Billstatus: "got", Message: "3天查询无记录", AutoCheck: "1", ComOld: "yuantong", ComNew: "ems"},
+			"0",
 		},
 		"corrected": {
-			with(func(tr *track.Trace) { tr.Waybill.Carrier = "ems" }), 0, Kuaidi100Terms{Company: "yuantong"},
-			kuaidi100Push{Status: "polling", Billstatus: "got", AutoCheck: "1", ComOld: "yuantong", ComNew: "ems"}, "0",
+			with(func(tr *track.Trace) { tr.Waybill.Carrier = "ems" }), 0,
+			Kuaidi100Terms{Company: "yuantong"},
+			kuaidi100Push{Status: "polling", Billstatus: "got", AutoCheck: "1", ComOld: "yuantong", ComNew: "ems"},
+			"0",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
