@@ -178,8 +178,8 @@ func (s *Tenants) change(ctx context.Context, field, name, action string, paths 
 	return tenantMessage(&t), nil
 }
 
-// GetTenantUsage tells what a tenant has used of its quota.
-func (s *Tenants) GetTenantUsage(ctx context.Context, req *tenantv1.GetTenantUsageRequest) (*tenantv1.GetTenantUsageResponse, error) {
+// GetUsage tells what a tenant has used of its quota.
+func (s *Tenants) GetUsage(ctx context.Context, req *tenantv1.GetUsageRequest) (*tenantv1.GetUsageResponse, error) {
 	id, err := rpc.ParseTenantName(req.GetName())
 	if err != nil {
 		return nil, rpc.Invalid("name", err.Error())
@@ -196,7 +196,7 @@ func (s *Tenants) GetTenantUsage(ctx context.Context, req *tenantv1.GetTenantUsa
 	if err != nil {
 		return nil, s.cfg.fail(ctx, req.GetName(), err)
 	}
-	return &tenantv1.GetTenantUsageResponse{Day: timestamppb.New(day), Calls: calls, ActiveSubscriptions: live, Quota: quotaMessage(t.Quota)}, nil
+	return &tenantv1.GetUsageResponse{Day: timestamppb.New(day), Calls: calls, ActiveSubscriptions: live, Quota: quotaMessage(t.Quota)}, nil
 }
 
 func quotaMessage(q pg.Quota) *tenantv1.Quota {

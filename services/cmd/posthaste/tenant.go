@@ -305,7 +305,7 @@ func (c *quotaGetCmd) Run() error {
 	return c.call(func(ctx context.Context, cl *client.Client) error {
 		ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 		defer cancel()
-		u, err := tenantv1.NewTenantServiceClient(cl.Conn()).GetTenantUsage(ctx, &tenantv1.GetTenantUsageRequest{Name: rpc.TenantName(c.ID)})
+		u, err := tenantv1.NewTenantServiceClient(cl.Conn()).GetUsage(ctx, &tenantv1.GetUsageRequest{Name: rpc.TenantName(c.ID)})
 		if err != nil {
 			return err
 		}

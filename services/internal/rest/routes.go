@@ -28,7 +28,7 @@ var routes = map[string][]route{
 	"posthaste.tenant.v1.TenantService/DisableTenant": {post("/v1/{name=tenants/*}:disable", "*")},
 	"posthaste.tenant.v1.TenantService/EnableTenant":  {post("/v1/{name=tenants/*}:enable", "*")},
 
-	"posthaste.tenant.v1.TenantService/GetTenantUsage": {get("/v1/{name=tenants/*}/usage")},
+	"posthaste.tenant.v1.TenantService/GetUsage": {get("/v1/{name=tenants/*}/usage")},
 
 	"posthaste.tenant.v1.KeyService/CreateKey": {post("/v1/{parent=tenants/*}/keys", "key"), post("/v1/{parent=platform}/keys", "key")},
 	"posthaste.tenant.v1.KeyService/GetKey":    {get("/v1/{name=tenants/*/keys/*}"), get("/v1/{name=platform/keys/*}")},

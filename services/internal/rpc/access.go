@@ -38,7 +38,7 @@ var accesses = map[string]Access{
 	"posthaste.tenant.v1.TenantService/DisableTenant": {Scope: auth.Operate, Names: "name", Change: true},
 	"posthaste.tenant.v1.TenantService/EnableTenant":  {Scope: auth.Operate, Names: "name", Change: true},
 
-	"posthaste.tenant.v1.TenantService/GetTenantUsage": {Scope: auth.Read, Names: "name"},
+	"posthaste.tenant.v1.TenantService/GetUsage": {Scope: auth.Read, Names: "name"},
 
 	"posthaste.tenant.v1.KeyService/CreateKey": {Scope: auth.Manage, Names: "parent", Change: true},
 	"posthaste.tenant.v1.KeyService/GetKey":    {Scope: auth.Manage, Names: "name"},

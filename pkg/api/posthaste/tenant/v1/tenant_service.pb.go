@@ -844,8 +844,8 @@ func (x *EnableTenantResponse) GetTenant() *Tenant {
 	return nil
 }
 
-// GetTenantUsageRequest asks what a tenant has used.
-type GetTenantUsageRequest struct {
+// GetUsageRequest asks what a tenant has used.
+type GetUsageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "tenants/{tenant}". Required.
 	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -853,20 +853,20 @@ type GetTenantUsageRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *GetTenantUsageRequest) Reset() {
-	*x = GetTenantUsageRequest{}
+func (x *GetUsageRequest) Reset() {
+	*x = GetUsageRequest{}
 	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *GetTenantUsageRequest) String() string {
+func (x *GetUsageRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*GetTenantUsageRequest) ProtoMessage() {}
+func (*GetUsageRequest) ProtoMessage() {}
 
-func (x *GetTenantUsageRequest) ProtoReflect() protoreflect.Message {
+func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -878,20 +878,20 @@ func (x *GetTenantUsageRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use GetTenantUsageRequest.ProtoReflect.Descriptor instead.
-func (*GetTenantUsageRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use GetUsageRequest.ProtoReflect.Descriptor instead.
+func (*GetUsageRequest) Descriptor() ([]byte, []int) {
 	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{14}
 }
 
-func (x *GetTenantUsageRequest) GetName() string {
+func (x *GetUsageRequest) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-// GetTenantUsageResponse is what a tenant has used.
-type GetTenantUsageResponse struct {
+// GetUsageResponse is what a tenant has used.
+type GetUsageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The beginning of the day that daily numbers are of.
 	Day *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=day,proto3" json:"day,omitempty"`
@@ -905,20 +905,20 @@ type GetTenantUsageResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *GetTenantUsageResponse) Reset() {
-	*x = GetTenantUsageResponse{}
+func (x *GetUsageResponse) Reset() {
+	*x = GetUsageResponse{}
 	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *GetTenantUsageResponse) String() string {
+func (x *GetUsageResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*GetTenantUsageResponse) ProtoMessage() {}
+func (*GetUsageResponse) ProtoMessage() {}
 
-func (x *GetTenantUsageResponse) ProtoReflect() protoreflect.Message {
+func (x *GetUsageResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_posthaste_tenant_v1_tenant_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -930,33 +930,33 @@ func (x *GetTenantUsageResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use GetTenantUsageResponse.ProtoReflect.Descriptor instead.
-func (*GetTenantUsageResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use GetUsageResponse.ProtoReflect.Descriptor instead.
+func (*GetUsageResponse) Descriptor() ([]byte, []int) {
 	return file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *GetTenantUsageResponse) GetDay() *timestamppb.Timestamp {
+func (x *GetUsageResponse) GetDay() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Day
 	}
 	return nil
 }
 
-func (x *GetTenantUsageResponse) GetCalls() int64 {
+func (x *GetUsageResponse) GetCalls() int64 {
 	if x != nil {
 		return x.Calls
 	}
 	return 0
 }
 
-func (x *GetTenantUsageResponse) GetActiveSubscriptions() int64 {
+func (x *GetUsageResponse) GetActiveSubscriptions() int64 {
 	if x != nil {
 		return x.ActiveSubscriptions
 	}
 	return 0
 }
 
-func (x *GetTenantUsageResponse) GetQuota() *Quota {
+func (x *GetUsageResponse) GetQuota() *Quota {
 	if x != nil {
 		return x.Quota
 	}
@@ -1014,10 +1014,10 @@ const file_posthaste_tenant_v1_tenant_service_proto_rawDesc = "" +
 	"\x13EnableTenantRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"K\n" +
 	"\x14EnableTenantResponse\x123\n" +
-	"\x06tenant\x18\x01 \x01(\v2\x1b.posthaste.tenant.v1.TenantR\x06tenant\"+\n" +
-	"\x15GetTenantUsageRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xc1\x01\n" +
-	"\x16GetTenantUsageResponse\x12,\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x1b.posthaste.tenant.v1.TenantR\x06tenant\"%\n" +
+	"\x0fGetUsageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xbb\x01\n" +
+	"\x10GetUsageResponse\x12,\n" +
 	"\x03day\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x03day\x12\x14\n" +
 	"\x05calls\x18\x02 \x01(\x03R\x05calls\x121\n" +
 	"\x14active_subscriptions\x18\x03 \x01(\x03R\x13activeSubscriptions\x120\n" +
@@ -1025,15 +1025,15 @@ const file_posthaste_tenant_v1_tenant_service_proto_rawDesc = "" +
 	"\vTenantState\x12\x1c\n" +
 	"\x18TENANT_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TENANT_STATE_ENABLED\x10\x01\x12\x19\n" +
-	"\x15TENANT_STATE_DISABLED\x10\x022\xcf\x05\n" +
+	"\x15TENANT_STATE_DISABLED\x10\x022\xbd\x05\n" +
 	"\rTenantService\x12c\n" +
 	"\fCreateTenant\x12(.posthaste.tenant.v1.CreateTenantRequest\x1a).posthaste.tenant.v1.CreateTenantResponse\x12Z\n" +
 	"\tGetTenant\x12%.posthaste.tenant.v1.GetTenantRequest\x1a&.posthaste.tenant.v1.GetTenantResponse\x12`\n" +
 	"\vListTenants\x12'.posthaste.tenant.v1.ListTenantsRequest\x1a(.posthaste.tenant.v1.ListTenantsResponse\x12c\n" +
 	"\fUpdateTenant\x12(.posthaste.tenant.v1.UpdateTenantRequest\x1a).posthaste.tenant.v1.UpdateTenantResponse\x12f\n" +
 	"\rDisableTenant\x12).posthaste.tenant.v1.DisableTenantRequest\x1a*.posthaste.tenant.v1.DisableTenantResponse\x12c\n" +
-	"\fEnableTenant\x12(.posthaste.tenant.v1.EnableTenantRequest\x1a).posthaste.tenant.v1.EnableTenantResponse\x12i\n" +
-	"\x0eGetTenantUsage\x12*.posthaste.tenant.v1.GetTenantUsageRequest\x1a+.posthaste.tenant.v1.GetTenantUsageResponseB\xe0\x01\n" +
+	"\fEnableTenant\x12(.posthaste.tenant.v1.EnableTenantRequest\x1a).posthaste.tenant.v1.EnableTenantResponse\x12W\n" +
+	"\bGetUsage\x12$.posthaste.tenant.v1.GetUsageRequest\x1a%.posthaste.tenant.v1.GetUsageResponseB\xe0\x01\n" +
 	"\x17com.posthaste.tenant.v1B\x12TenantServiceProtoP\x01ZCgithub.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1;tenantv1\xa2\x02\x03PTX\xaa\x02\x13Posthaste.Tenant.V1\xca\x02\x13Posthaste\\Tenant\\V1\xe2\x02\x1fPosthaste\\Tenant\\V1\\GPBMetadata\xea\x02\x15Posthaste::Tenant::V1b\x06proto3"
 
 var (
@@ -1051,25 +1051,25 @@ func file_posthaste_tenant_v1_tenant_service_proto_rawDescGZIP() []byte {
 var file_posthaste_tenant_v1_tenant_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_posthaste_tenant_v1_tenant_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_posthaste_tenant_v1_tenant_service_proto_goTypes = []any{
-	(TenantState)(0),               // 0: posthaste.tenant.v1.TenantState
-	(*Tenant)(nil),                 // 1: posthaste.tenant.v1.Tenant
-	(*Quota)(nil),                  // 2: posthaste.tenant.v1.Quota
-	(*CreateTenantRequest)(nil),    // 3: posthaste.tenant.v1.CreateTenantRequest
-	(*CreateTenantResponse)(nil),   // 4: posthaste.tenant.v1.CreateTenantResponse
-	(*GetTenantRequest)(nil),       // 5: posthaste.tenant.v1.GetTenantRequest
-	(*GetTenantResponse)(nil),      // 6: posthaste.tenant.v1.GetTenantResponse
-	(*ListTenantsRequest)(nil),     // 7: posthaste.tenant.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),    // 8: posthaste.tenant.v1.ListTenantsResponse
-	(*UpdateTenantRequest)(nil),    // 9: posthaste.tenant.v1.UpdateTenantRequest
-	(*UpdateTenantResponse)(nil),   // 10: posthaste.tenant.v1.UpdateTenantResponse
-	(*DisableTenantRequest)(nil),   // 11: posthaste.tenant.v1.DisableTenantRequest
-	(*DisableTenantResponse)(nil),  // 12: posthaste.tenant.v1.DisableTenantResponse
-	(*EnableTenantRequest)(nil),    // 13: posthaste.tenant.v1.EnableTenantRequest
-	(*EnableTenantResponse)(nil),   // 14: posthaste.tenant.v1.EnableTenantResponse
-	(*GetTenantUsageRequest)(nil),  // 15: posthaste.tenant.v1.GetTenantUsageRequest
-	(*GetTenantUsageResponse)(nil), // 16: posthaste.tenant.v1.GetTenantUsageResponse
-	(*timestamppb.Timestamp)(nil),  // 17: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),  // 18: google.protobuf.FieldMask
+	(TenantState)(0),              // 0: posthaste.tenant.v1.TenantState
+	(*Tenant)(nil),                // 1: posthaste.tenant.v1.Tenant
+	(*Quota)(nil),                 // 2: posthaste.tenant.v1.Quota
+	(*CreateTenantRequest)(nil),   // 3: posthaste.tenant.v1.CreateTenantRequest
+	(*CreateTenantResponse)(nil),  // 4: posthaste.tenant.v1.CreateTenantResponse
+	(*GetTenantRequest)(nil),      // 5: posthaste.tenant.v1.GetTenantRequest
+	(*GetTenantResponse)(nil),     // 6: posthaste.tenant.v1.GetTenantResponse
+	(*ListTenantsRequest)(nil),    // 7: posthaste.tenant.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),   // 8: posthaste.tenant.v1.ListTenantsResponse
+	(*UpdateTenantRequest)(nil),   // 9: posthaste.tenant.v1.UpdateTenantRequest
+	(*UpdateTenantResponse)(nil),  // 10: posthaste.tenant.v1.UpdateTenantResponse
+	(*DisableTenantRequest)(nil),  // 11: posthaste.tenant.v1.DisableTenantRequest
+	(*DisableTenantResponse)(nil), // 12: posthaste.tenant.v1.DisableTenantResponse
+	(*EnableTenantRequest)(nil),   // 13: posthaste.tenant.v1.EnableTenantRequest
+	(*EnableTenantResponse)(nil),  // 14: posthaste.tenant.v1.EnableTenantResponse
+	(*GetUsageRequest)(nil),       // 15: posthaste.tenant.v1.GetUsageRequest
+	(*GetUsageResponse)(nil),      // 16: posthaste.tenant.v1.GetUsageResponse
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil), // 18: google.protobuf.FieldMask
 }
 var file_posthaste_tenant_v1_tenant_service_proto_depIdxs = []int32{
 	0,  // 0: posthaste.tenant.v1.Tenant.state:type_name -> posthaste.tenant.v1.TenantState
@@ -1085,22 +1085,22 @@ var file_posthaste_tenant_v1_tenant_service_proto_depIdxs = []int32{
 	1,  // 10: posthaste.tenant.v1.UpdateTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
 	1,  // 11: posthaste.tenant.v1.DisableTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
 	1,  // 12: posthaste.tenant.v1.EnableTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
-	17, // 13: posthaste.tenant.v1.GetTenantUsageResponse.day:type_name -> google.protobuf.Timestamp
-	2,  // 14: posthaste.tenant.v1.GetTenantUsageResponse.quota:type_name -> posthaste.tenant.v1.Quota
+	17, // 13: posthaste.tenant.v1.GetUsageResponse.day:type_name -> google.protobuf.Timestamp
+	2,  // 14: posthaste.tenant.v1.GetUsageResponse.quota:type_name -> posthaste.tenant.v1.Quota
 	3,  // 15: posthaste.tenant.v1.TenantService.CreateTenant:input_type -> posthaste.tenant.v1.CreateTenantRequest
 	5,  // 16: posthaste.tenant.v1.TenantService.GetTenant:input_type -> posthaste.tenant.v1.GetTenantRequest
 	7,  // 17: posthaste.tenant.v1.TenantService.ListTenants:input_type -> posthaste.tenant.v1.ListTenantsRequest
 	9,  // 18: posthaste.tenant.v1.TenantService.UpdateTenant:input_type -> posthaste.tenant.v1.UpdateTenantRequest
 	11, // 19: posthaste.tenant.v1.TenantService.DisableTenant:input_type -> posthaste.tenant.v1.DisableTenantRequest
 	13, // 20: posthaste.tenant.v1.TenantService.EnableTenant:input_type -> posthaste.tenant.v1.EnableTenantRequest
-	15, // 21: posthaste.tenant.v1.TenantService.GetTenantUsage:input_type -> posthaste.tenant.v1.GetTenantUsageRequest
+	15, // 21: posthaste.tenant.v1.TenantService.GetUsage:input_type -> posthaste.tenant.v1.GetUsageRequest
 	4,  // 22: posthaste.tenant.v1.TenantService.CreateTenant:output_type -> posthaste.tenant.v1.CreateTenantResponse
 	6,  // 23: posthaste.tenant.v1.TenantService.GetTenant:output_type -> posthaste.tenant.v1.GetTenantResponse
 	8,  // 24: posthaste.tenant.v1.TenantService.ListTenants:output_type -> posthaste.tenant.v1.ListTenantsResponse
 	10, // 25: posthaste.tenant.v1.TenantService.UpdateTenant:output_type -> posthaste.tenant.v1.UpdateTenantResponse
 	12, // 26: posthaste.tenant.v1.TenantService.DisableTenant:output_type -> posthaste.tenant.v1.DisableTenantResponse
 	14, // 27: posthaste.tenant.v1.TenantService.EnableTenant:output_type -> posthaste.tenant.v1.EnableTenantResponse
-	16, // 28: posthaste.tenant.v1.TenantService.GetTenantUsage:output_type -> posthaste.tenant.v1.GetTenantUsageResponse
+	16, // 28: posthaste.tenant.v1.TenantService.GetUsage:output_type -> posthaste.tenant.v1.GetUsageResponse
 	22, // [22:29] is the sub-list for method output_type
 	15, // [15:22] is the sub-list for method input_type
 	15, // [15:15] is the sub-list for extension type_name

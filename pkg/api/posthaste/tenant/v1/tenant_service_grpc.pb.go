@@ -19,13 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	TenantService_CreateTenant_FullMethodName   = "/posthaste.tenant.v1.TenantService/CreateTenant"
-	TenantService_GetTenant_FullMethodName      = "/posthaste.tenant.v1.TenantService/GetTenant"
-	TenantService_ListTenants_FullMethodName    = "/posthaste.tenant.v1.TenantService/ListTenants"
-	TenantService_UpdateTenant_FullMethodName   = "/posthaste.tenant.v1.TenantService/UpdateTenant"
-	TenantService_DisableTenant_FullMethodName  = "/posthaste.tenant.v1.TenantService/DisableTenant"
-	TenantService_EnableTenant_FullMethodName   = "/posthaste.tenant.v1.TenantService/EnableTenant"
-	TenantService_GetTenantUsage_FullMethodName = "/posthaste.tenant.v1.TenantService/GetTenantUsage"
+	TenantService_CreateTenant_FullMethodName  = "/posthaste.tenant.v1.TenantService/CreateTenant"
+	TenantService_GetTenant_FullMethodName     = "/posthaste.tenant.v1.TenantService/GetTenant"
+	TenantService_ListTenants_FullMethodName   = "/posthaste.tenant.v1.TenantService/ListTenants"
+	TenantService_UpdateTenant_FullMethodName  = "/posthaste.tenant.v1.TenantService/UpdateTenant"
+	TenantService_DisableTenant_FullMethodName = "/posthaste.tenant.v1.TenantService/DisableTenant"
+	TenantService_EnableTenant_FullMethodName  = "/posthaste.tenant.v1.TenantService/EnableTenant"
+	TenantService_GetUsage_FullMethodName      = "/posthaste.tenant.v1.TenantService/GetUsage"
 )
 
 // TenantServiceClient is the client API for TenantService service.
@@ -49,8 +49,8 @@ type TenantServiceClient interface {
 	DisableTenant(ctx context.Context, in *DisableTenantRequest, opts ...grpc.CallOption) (*DisableTenantResponse, error)
 	// EnableTenant undoes DisableTenant. Needs the role ADMIN.
 	EnableTenant(ctx context.Context, in *EnableTenantRequest, opts ...grpc.CallOption) (*EnableTenantResponse, error)
-	// GetTenantUsage tells what a tenant has used of its quota.
-	GetTenantUsage(ctx context.Context, in *GetTenantUsageRequest, opts ...grpc.CallOption) (*GetTenantUsageResponse, error)
+	// GetUsage tells what a tenant has used of its quota.
+	GetUsage(ctx context.Context, in *GetUsageRequest, opts ...grpc.CallOption) (*GetUsageResponse, error)
 }
 
 type tenantServiceClient struct {
@@ -121,10 +121,10 @@ func (c *tenantServiceClient) EnableTenant(ctx context.Context, in *EnableTenant
 	return out, nil
 }
 
-func (c *tenantServiceClient) GetTenantUsage(ctx context.Context, in *GetTenantUsageRequest, opts ...grpc.CallOption) (*GetTenantUsageResponse, error) {
+func (c *tenantServiceClient) GetUsage(ctx context.Context, in *GetUsageRequest, opts ...grpc.CallOption) (*GetUsageResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GetTenantUsageResponse)
-	err := c.cc.Invoke(ctx, TenantService_GetTenantUsage_FullMethodName, in, out, cOpts...)
+	out := new(GetUsageResponse)
+	err := c.cc.Invoke(ctx, TenantService_GetUsage_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -152,8 +152,8 @@ type TenantServiceServer interface {
 	DisableTenant(context.Context, *DisableTenantRequest) (*DisableTenantResponse, error)
 	// EnableTenant undoes DisableTenant. Needs the role ADMIN.
 	EnableTenant(context.Context, *EnableTenantRequest) (*EnableTenantResponse, error)
-	// GetTenantUsage tells what a tenant has used of its quota.
-	GetTenantUsage(context.Context, *GetTenantUsageRequest) (*GetTenantUsageResponse, error)
+	// GetUsage tells what a tenant has used of its quota.
+	GetUsage(context.Context, *GetUsageRequest) (*GetUsageResponse, error)
 	mustEmbedUnimplementedTenantServiceServer()
 }
 
@@ -182,8 +182,8 @@ func (UnimplementedTenantServiceServer) DisableTenant(context.Context, *DisableT
 func (UnimplementedTenantServiceServer) EnableTenant(context.Context, *EnableTenantRequest) (*EnableTenantResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EnableTenant not implemented")
 }
-func (UnimplementedTenantServiceServer) GetTenantUsage(context.Context, *GetTenantUsageRequest) (*GetTenantUsageResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method GetTenantUsage not implemented")
+func (UnimplementedTenantServiceServer) GetUsage(context.Context, *GetUsageRequest) (*GetUsageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetUsage not implemented")
 }
 func (UnimplementedTenantServiceServer) mustEmbedUnimplementedTenantServiceServer() {}
 func (UnimplementedTenantServiceServer) testEmbeddedByValue()                       {}
@@ -314,20 +314,20 @@ func _TenantService_EnableTenant_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
-func _TenantService_GetTenantUsage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GetTenantUsageRequest)
+func _TenantService_GetUsage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetUsageRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(TenantServiceServer).GetTenantUsage(ctx, in)
+		return srv.(TenantServiceServer).GetUsage(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: TenantService_GetTenantUsage_FullMethodName,
+		FullMethod: TenantService_GetUsage_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(TenantServiceServer).GetTenantUsage(ctx, req.(*GetTenantUsageRequest))
+		return srv.(TenantServiceServer).GetUsage(ctx, req.(*GetUsageRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -364,8 +364,8 @@ var TenantService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _TenantService_EnableTenant_Handler,
 		},
 		{
-			MethodName: "GetTenantUsage",
-			Handler:    _TenantService_GetTenantUsage_Handler,
+			MethodName: "GetUsage",
+			Handler:    _TenantService_GetUsage_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
