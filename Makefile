@@ -4,7 +4,7 @@
 MODULES    := ./pkg/... ./services/...
 TOOLS      := $(notdir $(wildcard tools/*))
 BIN_TOOLS  := $(filter-out k8s-strict,$(TOOLS))
-PROGRAMS   := posthaste ingest normalizer subscription delivery bench
+PROGRAMS   := posthaste ingest normalizer subscription delivery bench ledger
 CASES      ?= ../shared/reference/attack-cases.yaml
 TESTFLAGS  ?=
 ARGS       ?=

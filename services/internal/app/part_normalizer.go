@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"strconv"
-	"time"
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/subject"
@@ -40,7 +39,7 @@ func startNormalizer(ctx context.Context, env *Env) (func(context.Context) error
 				return pg.Traces(ctx, env.PG, waybills)
 			},
 			MaxMessage: int(env.NATS.MaxPayload()),
-			Log:        env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
+			Log:        env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: env.now,
 		})
 		if err != nil {
 			raw.Stop()
