@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/posthaste/posthaste/pkg/webhook"
+	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/push"
 	"github.com/posthaste/posthaste/services/internal/stream"
@@ -107,7 +108,7 @@ func (l *lane) touch(sub string) {
 
 // direct says whether a push of the subscription may go to the endpoint without
 // a row.
-func (l *lane) direct(sub string) bool { return l.open && !l.owed[sub] }
+func (l *lane) direct(sub string) bool { return l.open && (!l.owed[sub] || fault.OutOfOrder) }
 
 // settings are what an endpoint's owner says of it.
 type settings struct {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/fault"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pause"
@@ -236,6 +237,7 @@ func (s *shard) take(ctx context.Context, batch []*stream.Received) error {
 			return err
 		}
 	}
+	fault.Crash("deliver.taken")
 	for i, it := range orders {
 		l := s.lanes[of[i]]
 		_, cancelled := s.cancelled[it.sub]

@@ -17,7 +17,11 @@ import (
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/carrier"
+<<<<<<< HEAD
 	"github.com/posthaste/posthaste/services/internal/gate"
+=======
+	"github.com/posthaste/posthaste/services/internal/fault"
+>>>>>>> 900a308 (fault: plant faults and crash points, by a build tag)
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 )
@@ -93,6 +97,7 @@ func (s *Service) receive(f face) http.Handler {
 		}
 		if no == nil {
 			f.succeed(w, doc, now)
+			fault.Crash("ingest.answered")
 			return
 		}
 		switch no.reason {

@@ -66,7 +66,9 @@ func Mutants() []Mutant {
 		{"an acknowledged push is dropped from the chain", "L10", dropPush},
 		{"a parked push is gone", "L9", func(r *record.Run) bool {
 			f := r.Final("quiesced")
-			s := find(f.Subscriptions, func(s *record.Subscription) bool { return s.Acknowledged == s.Pushed && s.Pushed > 0 && s.State == "active" })
+			s := find(f.Subscriptions, func(s *record.Subscription) bool {
+				return s.Acknowledged == s.Pushed && s.Pushed > 0 && s.State == "active"
+			})
 			if s == nil {
 				return false
 			}
@@ -355,7 +357,9 @@ func swap(r *record.Run) bool {
 		if !a.Acknowledged() || !calm(r, a.Received) {
 			continue
 		}
-		b := find(r.Pushes, func(p *record.Push) bool { return p.Subscription == a.Subscription && p.After == a.Revision && p.Acknowledged() })
+		b := find(r.Pushes, func(p *record.Push) bool {
+			return p.Subscription == a.Subscription && p.After == a.Revision && p.Acknowledged()
+		})
 		if b != nil && calm(r, b.Received) && b.Received > a.Answered {
 			a.Received, b.Received = b.Received, a.Received
 			a.Answered, b.Answered = b.Answered, a.Answered
