@@ -28,6 +28,10 @@ type profile struct {
 	// profile is nothing without it.
 	disk int
 	must bool
+	// cancels and poison are shares; see workload.Config.
+	cancels, poison float64
+	// still is how long no push may come for all to be at rest; 0 means 5 s.
+	still time.Duration
 	// quiesce bounds the wait for rest.
 	quiesce time.Duration
 	faults  func(seed uint64, from, to time.Duration, w nemesis.Abilities) []nemesis.Planned
@@ -88,6 +92,11 @@ var profiles = map[string]profile{
 				{At: from + 15*time.Second, Kind: record.FaultDiskFull, Targets: []string{world.NATS}, Length: 5 * time.Second},
 			}
 		},
+	},
+	"crash-points": {
+		about: "each program killed from inside at every commit point; needs programs with planted points", load: 4 * time.Minute, rate: 30,
+		classes: workload.MixOf(10), calm: 6 * time.Second, deployment: world.Services, quiesce: 2 * time.Minute,
+		faults: func(_ uint64, from, to time.Duration, _ nemesis.Abilities) []nemesis.Planned { return nemesis.CrashPoints(from, to) },
 	},
 	"bit-flip": {
 		about: "a bit of a stream's block changed while NATS was down", load: 30 * time.Second, rate: 40, classes: []record.Class{record.Good, record.Good, record.Flapping},

@@ -27,6 +27,7 @@ import (
 type commands struct {
 	Run      runCmd      `cmd:"" help:"Run a profile, judge it, and report."`
 	Judge    judgeCmd    `cmd:"" help:"Judge a record again."`
+	Mutants  mutantsCmd  `cmd:"" help:"Run programs with planted faults; each must be found."`
 	Selftest selftestCmd `cmd:"" help:"Change a good record in many ways; the judge must see each."`
 	Life     lifeCmd     `cmd:"" help:"All that a record knows of one event."`
 	NATS     natsCmd     `cmd:"" name:"nats" hidden:"" help:"Run nats-server."`
@@ -115,6 +116,32 @@ func tell(dir string) error {
 	return nil
 }
 
+type mutantsCmd struct {
+	programs `embed:""`
+
+	Seed uint64   `help:"What the plans follow from." default:"1"`
+	Only []string `arg:"" optional:"" help:"Names of planted faults; all if none is given."`
+}
+
+func (c *mutantsCmd) Run(ctx context.Context) error {
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	cfg.Seed = c.Seed
+	res, err := ledger.Mutants(ctx, cfg, c.Only, os.Stdout)
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(res); err != nil {
+		return err
+	}
+	if res.Caught != res.Mutants || !res.Control {
+		return errViolated
+	}
+	return nil
+}
+
 type judgeCmd struct {
 	Record string `arg:"" help:"Folder of the record."`
 }
@@ -170,6 +197,7 @@ type natsCmd struct {
 	MaxStore string `required:"" help:"Most bytes of all streams."`
 }
 
+// Run is called by kong.
 func (c *natsCmd) Run(ctx context.Context) error {
 	return ledger.ServeNATS(ctx, c.Dir, c.Listen, c.MaxStore, stopTimeout)
 }

@@ -30,6 +30,7 @@ type Config struct {
 	Sources  SourcesConfig  `embed:"" group:"sources"`
 	Egress   EgressConfig   `embed:"" prefix:"egress-" group:"egress"`
 	Work     WorkConfig     `embed:"" group:"work"`
+	Test     TestConfig     `embed:"" prefix:"test-" group:"work"`
 }
 
 // LogConfig says how log lines are written, always to standard error.
@@ -159,6 +160,11 @@ type WorkConfig struct {
 	Shards int `default:"1" help:"Parts that normalizing, matching and delivery are divided into, 1 to 64; the most instances that can share the work. All instances must agree."`
 }
 
+// TestConfig is for tests only, and hidden.
+type TestConfig struct {
+	ClockOffset time.Duration `hidden:"" help:"Added to the clock, as if it had been stepped. Tests only."`
+}
+
 // Validate checks what the types can't. It names the flag and the rule.
 func (c *Config) Validate() error {
 	var errs []error
@@ -218,6 +224,9 @@ func (c *Config) Warnings() []string {
 	}
 	if c.Egress.Policy == egress.Lab {
 		w = append(w, "--egress-policy is lab: whoever may make an endpoint can call what listens on this machine")
+	}
+	if c.Test.ClockOffset != 0 {
+		w = append(w, "--test-clock-offset is set: times are wrong on purpose")
 	}
 	if c.Database.Volatile {
 		w = append(w, "--database-volatile is set: a power cut loses pushes")

@@ -36,6 +36,9 @@ func (n *Nemesis) Run(ctx context.Context, began time.Duration, plan []Planned) 
 		if wait := began + f.At - n.Out.Now(); wait > 0 && pause.For(ctx, wait) != nil {
 			break
 		}
+		if f.Kind == record.FaultCrashPoint {
+			wg.Wait() // one after the other
+		}
 		wg.Go(func() {
 			if err := n.Do(ctx, f); err != nil {
 				mu.Lock()
@@ -61,6 +64,8 @@ func (n *Nemesis) Do(ctx context.Context, f Planned) error {
 
 func detail(f Planned) string {
 	switch {
+	case f.Kind == record.FaultCrashPoint:
+		return fmt.Sprint(f.Point, "@", f.Amount)
 	case f.OneWay:
 		return "one way"
 	case f.Kind == record.FaultLatency:
@@ -95,6 +100,8 @@ func (n *Nemesis) do(ctx context.Context, f Planned, out *record.Fault) error {
 		return n.fill(ctx, f, out)
 	case record.FaultPowerCut:
 		return n.powerCut(ctx, out)
+	case record.FaultCrashPoint:
+		return n.crash(ctx, f)
 	case record.FaultBitFlip:
 		return n.flip(ctx, f, out)
 	default:
@@ -164,6 +171,36 @@ func (n *Nemesis) clock(ctx context.Context, f Planned) error {
 	p.Down(syscall.SIGKILL)
 	p.SetEnv("POSTHASTE_TEST_CLOCK_OFFSET", "0s")
 	return p.Start()
+}
+
+// crash starts a program so that it kills itself at a point, waits until it has,
+// and until it is back without.
+func (n *Nemesis) crash(ctx context.Context, f Planned) error {
+	const reach = 20 * time.Second
+	p := n.World.Process(f.Targets[0])
+	before := len(p.Exits())
+	p.Down(syscall.SIGKILL)
+	p.SetEnv("POSTHASTE_CRASH", fmt.Sprint(f.Point, "@", f.Amount))
+	err := p.Start()
+	p.SetEnv("POSTHASTE_CRASH", "") // for the start after
+	end := n.Out.Now() + reach
+	for err == nil && len(p.Exits()) == before {
+		if n.Out.Now() > end {
+			err = errors.New("the point was never reached")
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		_ = pause.For(ctx, 20*time.Millisecond)
+	}
+	if err != nil {
+		p.Down(syscall.SIGKILL) // it may still have the point before it
+		return errors.Join(fmt.Errorf("%s@%d: %w", f.Point, f.Amount, err), p.Start())
+	}
+	ready, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	_ = pause.For(ctx, 600*time.Millisecond) // it is started again by then
+	return p.AwaitReady(ready)
 }
 
 func (n *Nemesis) network(ctx context.Context, f Planned) (err error) {

@@ -7,8 +7,10 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/ledger/record"
 	"github.com/posthaste/posthaste/services/ledger/world"
 )
@@ -22,6 +24,8 @@ type Planned struct {
 	Length time.Duration
 	// Amount is of its kind: milliseconds of latency, or of a clock's step.
 	Amount int
+	// Point is a crash point's name.
+	Point string
 	// OneWay lets one direction through, of a black hole.
 	OneWay bool
 }
@@ -88,6 +92,33 @@ func Chaos(seed uint64, from, to time.Duration, w Abilities) []Planned {
 	}
 	slices.SortStableFunc(faults, func(a, b Planned) int { return cmp.Compare(a.At, b.At) })
 	return faults
+}
+
+// CrashPoints kills programs from inside at every point, at the first and the
+// tenth time that they get there; one after the other, from an hour on: each
+// begins when the one before is over.
+func CrashPoints(from, _ time.Duration) []Planned {
+	var faults []Planned
+	for _, hit := range []int{1, 10} {
+		for _, point := range fault.Points {
+			faults = append(faults, Planned{At: from, Kind: record.FaultCrashPoint, Targets: []string{programOf(point)}, Point: point, Amount: hit})
+		}
+	}
+	return faults
+}
+
+// programOf is the program that has a crash point.
+func programOf(point string) string {
+	switch name, _, _ := strings.Cut(point, "."); name {
+	case "ingest":
+		return "ingest"
+	case "norm":
+		return "normalizer"
+	case "deliver":
+		return "delivery"
+	default:
+		return "subscription"
+	}
 }
 
 // alone says that a kind takes everything down, or what others need.

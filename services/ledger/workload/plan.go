@@ -35,6 +35,9 @@ type Config struct {
 	TroubleFrom time.Duration
 	// Classes are the endpoints.
 	Classes []record.Class
+	// Cancels is the share of subscriptions that are cancelled, Poison that of
+	// journeys with something that must be refused; 0 means a few.
+	Cancels, Poison float64
 	// Orderly leaves out disorder, poison and churn; for tests of one thing.
 	Orderly bool
 }
@@ -295,7 +298,7 @@ func (p *planner) tell(index int, j *journey) {
 		j.last = at
 		at += step/2 + p.between(0, step)
 	}
-	if p.chance(0.04) {
+	if p.chance(cmp.Or(p.cfg.Poison, 0.04)) {
 		p.poison(index, j)
 	}
 }
@@ -367,7 +370,7 @@ func (p *planner) subscription(waybill, endpoint int) {
 		p.plan.Steps = append(p.plan.Steps, s) // the same call twice at once
 	}
 	switch {
-	case p.chance(0.06):
+	case p.chance(cmp.Or(p.cfg.Cancels, 0.06)):
 		cancel := s
 		cancel.Kind, cancel.At = record.KindCancel, p.between(s.At+time.Second, p.cfg.Load)
 		p.plan.Steps = append(p.plan.Steps, cancel)
