@@ -96,7 +96,9 @@ var profiles = map[string]profile{
 	"crash-points": {
 		about: "each program killed from inside at every commit point; needs programs with planted points", load: 4 * time.Minute, rate: 30,
 		classes: workload.MixOf(10), calm: 6 * time.Second, deployment: world.Services, quiesce: 2 * time.Minute,
-		faults: func(_ uint64, from, to time.Duration, _ nemesis.Abilities) []nemesis.Planned { return nemesis.CrashPoints(from, to) },
+		faults: func(_ uint64, from, to time.Duration, _ nemesis.Abilities) []nemesis.Planned {
+			return nemesis.CrashPoints(from, to)
+		},
 	},
 	"bit-flip": {
 		about: "a bit of a stream's block changed while NATS was down", load: 30 * time.Second, rate: 40, classes: []record.Class{record.Good, record.Good, record.Flapping},

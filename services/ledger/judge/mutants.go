@@ -212,8 +212,8 @@ func Mutants() []Mutant {
 		}},
 		{"an event is accepted while NATS is down", "L14", func(r *record.Run) bool {
 			r.Faults = append(r.Faults, record.Fault{
-				ID: 1000, Kind: record.FaultKill, Targets: []string{"nats"}, Begin: r.Meta.CalmUntil, End: r.Meta.LoadEnd,
-				DownFrom: r.Meta.CalmUntil, DownTo: r.Meta.LoadEnd,
+				ID: 1000, Kind: record.FaultKill, Targets: []string{"nats"}, Begin: r.Meta.TroubleFrom, End: r.Meta.LoadEnd,
+				DownFrom: r.Meta.TroubleFrom, DownTo: r.Meta.LoadEnd,
 			})
 			return true
 		}},

@@ -102,7 +102,7 @@ func (w *World) programEnv(more ...string) []string {
 		return strings.HasPrefix(e, "POSTHASTE_") || strings.HasPrefix(e, "OTEL_")
 	})
 	env = append(env,
-		"POSTHASTE_EGRESS_ALLOW=127.0.0.0/8", "POSTHASTE_TRACE_RATIO=0",
+		"POSTHASTE_EGRESS_POLICY=lab", "POSTHASTE_TRACE_RATIO=0",
 		"POSTHASTE_KDNIAO="+KdniaoAccount+"="+KdniaoKey, "POSTHASTE_KUAIDI100="+KuaidiAccount+"="+KuaidiSalt,
 		"POSTHASTE_STREAM_RAW_MAX_BYTES=512MiB", "POSTHASTE_STREAM_TRACE_MAX_BYTES=512MiB",
 		"POSTHASTE_STREAM_PUSH_MAX_BYTES=512MiB", "POSTHASTE_STREAM_REJECTED_MAX_BYTES=64MiB",
