@@ -17,11 +17,8 @@ import (
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/carrier"
-<<<<<<< HEAD
-	"github.com/posthaste/posthaste/services/internal/gate"
-=======
 	"github.com/posthaste/posthaste/services/internal/fault"
->>>>>>> 900a308 (fault: plant faults and crash points, by a build tag)
+	"github.com/posthaste/posthaste/services/internal/gate"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 )

@@ -59,7 +59,7 @@ func (e *Env) sourceGate() *gate.Gate {
 	h, s := e.Config.HTTP, e.Config.Sources
 	return gate.New(gate.Config{
 		MaxBody: int64(h.MaxBody), Proxies: h.Proxies, Allow: unwrap(s.AllowFrom), Failures: s.Failures, Window: s.FailureWindow,
-		Rate: s.Rate, Burst: s.Burst, Log: e.Log, Now: env.now,
+		Rate: s.Rate, Burst: s.Burst, Log: e.Log, Now: e.now,
 	})
 }
 
