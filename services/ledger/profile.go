@@ -53,9 +53,7 @@ var profiles = map[string]profile{
 	"smoke": {
 		about: "each service, NATS and PostgreSQL killed once, one paused, one cut off", load: 85 * time.Second, rate: 40, classes: workload.MixOf(12),
 		calm: calmTime, deployment: world.Services, quiesce: 2 * time.Minute,
-		faults: func(seed uint64, from, to time.Duration, _ nemesis.Abilities) []nemesis.Planned {
-			return nemesis.Smoke(seed, from, to)
-		},
+		faults: nemesis.Smoke,
 	},
 	"chaos": {
 		about: "faults of all kinds, overlapping, as the seed draws them", load: 18 * time.Minute, rate: 40, classes: workload.MixOf(16),
@@ -94,7 +92,7 @@ var profiles = map[string]profile{
 		},
 	},
 	"crash-points": {
-		about: "each program killed from inside at every commit point; needs programs with planted points", load: 4 * time.Minute, rate: 30,
+		about: "each program killed from inside at every commit point; needs programs with planted points", load: 7 * time.Minute, rate: 30,
 		classes: workload.MixOf(10), calm: 6 * time.Second, deployment: world.Services, quiesce: 2 * time.Minute,
 		faults: func(_ uint64, from, to time.Duration, _ nemesis.Abilities) []nemesis.Planned {
 			return nemesis.CrashPoints(from, to)

@@ -140,25 +140,14 @@ func (n *Nemesis) powerCut(ctx context.Context, out *record.Fault) error {
 		// The all-in-one's PostgreSQL stops with it.
 		n.World.Freeze(name)
 	}
-	d.count++
-	copied := fmt.Sprintf("%s.%d", strings.TrimSuffix(d.image, filepath.Ext(d.image)), d.count)
-	if err := run(ctx, "cp", "--sparse=always", d.image, copied); err != nil {
+	err := d.cut(ctx, func() {
+		for _, name := range all {
+			n.World.Kill(name)
+		}
+		out.DownFrom = n.Out.Now()
+	})
+	if err != nil {
 		n.signal(all, syscall.SIGCONT)
-		return err
-	}
-	for _, name := range all {
-		n.World.Kill(name)
-	}
-	out.DownFrom = n.Out.Now()
-	if err := d.unmount(ctx); err != nil {
-		return err
-	}
-	if err := os.Remove(d.image); err != nil {
-		return err
-	}
-	d.image = copied
-	// The journal is replayed by mounting, as after a real cut.
-	if err := d.mount(ctx); err != nil {
 		return err
 	}
 	out.DownTo = n.Out.Now()
@@ -168,6 +157,26 @@ func (n *Nemesis) powerCut(ctx context.Context, out *record.Fault) error {
 		}
 	}
 	return n.up(ctx, without(all, world.PostgreSQL))
+}
+
+// cut copies the image as it is, without what is only in memory, lets everybody be
+// killed who has files on it, and goes on with the copy. Its journal is replayed
+// by mounting, as after a real cut.
+func (d *Disk) cut(ctx context.Context, kill func()) error {
+	d.count++
+	copied := fmt.Sprintf("%s.%d", strings.TrimSuffix(d.image, filepath.Ext(d.image)), d.count)
+	if err := run(ctx, "cp", "--sparse=always", d.image, copied); err != nil {
+		return err
+	}
+	kill()
+	if err := d.unmount(ctx); err != nil {
+		return err
+	}
+	if err := os.Remove(d.image); err != nil {
+		return err
+	}
+	d.image = copied
+	return d.mount(ctx)
 }
 
 func without(list []string, name string) []string {

@@ -32,13 +32,22 @@ type Planned struct {
 
 // Smoke kills every service, the bus and PostgreSQL once each, and pauses and
 // cuts off one; one after the other in a span.
-func Smoke(seed uint64, from, to time.Duration) []Planned {
+// The all-in-one, which is one program, is killed as often.
+func Smoke(seed uint64, from, to time.Duration, w Abilities) []Planned {
 	r := rand.New(rand.NewPCG(seed, 0xfa017)) //nolint:gosec // it has to replay
 	faults := []Planned{
 		{Kind: record.FaultKill, Targets: []string{"ingest"}}, {Kind: record.FaultKill, Targets: []string{"normalizer"}},
 		{Kind: record.FaultKill, Targets: []string{"subscription"}}, {Kind: record.FaultKill, Targets: []string{"delivery"}},
 		{Kind: record.FaultKill, Targets: []string{world.NATS}}, {Kind: record.FaultKill, Targets: []string{world.PostgreSQL}},
 		{Kind: record.FaultPause, Targets: []string{"delivery"}}, {Kind: record.FaultCut, Targets: []string{"delivery-postgres"}},
+	}
+	if !w.NATS {
+		for i := range faults {
+			faults[i].Targets = w.Programs
+			if faults[i].Kind == record.FaultCut {
+				faults[i].Targets = []string{"delivery-endpoints"}
+			}
+		}
 	}
 	r.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
 	step := (to - from) / time.Duration(len(faults))
@@ -95,8 +104,8 @@ func Chaos(seed uint64, from, to time.Duration, w Abilities) []Planned {
 }
 
 // CrashPoints kills programs from inside at every point, at the first and the
-// tenth time that they get there; one after the other, from an hour on: each
-// begins when the one before is over.
+// tenth time that they get there. They have one time: each begins when the one
+// before is over.
 func CrashPoints(from, _ time.Duration) []Planned {
 	var faults []Planned
 	for _, hit := range []int{1, 10} {

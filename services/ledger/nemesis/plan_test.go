@@ -19,7 +19,7 @@ var everything = Abilities{
 func TestSmoke_KillsEach(t *testing.T) {
 	t.Parallel()
 	var killed []string
-	for _, f := range Smoke(7, 0, time.Minute) {
+	for _, f := range Smoke(7, 0, time.Minute, everything) {
 		if f.Kind == record.FaultKill {
 			killed = append(killed, f.Targets...)
 		}
