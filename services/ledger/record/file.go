@@ -41,7 +41,7 @@ type Writer struct {
 
 // Create makes the run folder and its files.
 func Create(dir string, began time.Time) (*Writer, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make the run folder: %w", err)
 	}
 	w := &Writer{dir: dir, began: began, files: make(map[string]*bufio.Writer)}

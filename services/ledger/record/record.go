@@ -286,7 +286,6 @@ type Meta struct {
 	Intended  int           `json:"intended"` // operations that the plan has
 	Durables  []string      `json:"durables"` // readers of the ledger's own
 	Plan      string        `json:"plan"`     // hash of the plan
-	Slack     time.Duration `json:"slack"`    // measured hiccup of the machine, see samples
 }
 
 // Run is all that was written down.
