@@ -4,7 +4,7 @@
 MODULES    := ./pkg/... ./services/...
 TOOLS      := $(notdir $(wildcard tools/*))
 BIN_TOOLS  := $(filter-out k8s-strict,$(TOOLS))
-PROGRAMS   := posthaste ingest normalizer subscription delivery poller bench
+PROGRAMS   := posthaste ingest normalizer subscription delivery poller bench ledger
 CASES      ?= ../shared/reference/attack-cases.yaml
 TESTFLAGS  ?=
 ARGS       ?=
@@ -59,6 +59,36 @@ bench: build postgres ## throughput beside the bare limit of this machine; about
 .PHONY: bench-isolation
 bench-isolation: build postgres ## what endpoints that hang, die and flood cost a healthy one; about 4 min, nothing else running
 	@.bin/bench isolation $(ARGS)
+
+.PHONY: ledger
+ledger: build postgres ## the judge: kills every part while it runs, and proves that nothing is lost; about 2 min (SEED=…)
+	@.bin/ledger run --profile=smoke --seed=$(or $(SEED),0) $(ARGS)
+
+.PHONY: ledger-calm
+ledger-calm: build postgres ## the judge without faults: not one repeat without a cause; about 2 min (SEED=…)
+	@.bin/ledger run --profile=calm --seed=$(or $(SEED),0) $(ARGS)
+
+.PHONY: ledger-chaos
+ledger-chaos: build postgres ## the judge with faults of all kinds; 20 min (SEED=…, DURATION=…; as root also full disks)
+	@.bin/ledger run --profile=chaos --seed=$(or $(SEED),0) $(if $(DURATION),--duration=$(DURATION)) $(ARGS)
+
+.PHONY: ledger-soak
+ledger-soak: build postgres ## the judge over an hour and more: memory mustn't grow (SEED=…, DURATION=…)
+	@.bin/ledger run --profile=soak --seed=$(or $(SEED),0) $(if $(DURATION),--duration=$(DURATION)) $(ARGS)
+
+.PHONY: ledger-power
+ledger-power: build postgres ## the judge cuts the power, again and again; needs root; about 2 min (SEED=…)
+	@.bin/ledger run --profile=power --seed=$(or $(SEED),0) $(ARGS)
+
+.PHONY: ledger-mutants
+ledger-mutants: build postgres ## programs with planted faults, of which the judge must find each; about 12 min
+	@TAGS=faults OUT=.bin/faults hack/build $(PROGRAMS)
+	@.bin/faults/ledger mutants --bin=.bin/faults $(ARGS)
+
+.PHONY: ledger-crash-points
+ledger-crash-points: build postgres ## every program killed from inside at every commit point; about 6 min (SEED=…)
+	@TAGS=faults OUT=.bin/faults hack/build $(PROGRAMS)
+	@.bin/faults/ledger run --bin=.bin/faults --profile=crash-points --seed=$(or $(SEED),0) $(ARGS)
 
 .PHONY: lint
 lint: go .bin/golangci-lint .bin/buf ## linters, dependency rules, formats; about 1 min

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
@@ -106,6 +107,7 @@ func (s *shard) commit(b *batch) {
 			break
 		}
 	}
+	fault.Crash("deliver.acked")
 	s.send(func() { s.committed(b) })
 	if b.tells {
 		select {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/pkg/webhook"
+	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/push"
 	"github.com/posthaste/posthaste/services/internal/stream"
@@ -130,7 +131,7 @@ func (l *lane) direct(sub string) bool {
 		q := l.queues[sub]
 		return q != nil && q.clear
 	}
-	return l.open && !l.owed[sub]
+	return l.open && (!l.owed[sub] || fault.OutOfOrder)
 }
 
 func (l *lane) slot() int16 { return int16(subject.EndpointSlot(l.id)) }

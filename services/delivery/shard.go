@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/fault"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pause"
@@ -241,6 +242,7 @@ func (s *shard) take(ctx context.Context, batch []*stream.Received) error {
 			return err
 		}
 	}
+	fault.Crash("deliver.taken")
 	if err := s.sieve(ctx, orders, of); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/fault"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/stream"
@@ -89,9 +90,18 @@ func (s *Service) keep(ctx context.Context, source string, raws []*pipelinev1.Ra
 		msgs[i] = stream.Message{Subject: subject.Raw(r.GetSource(), r.GetCarrierCode(), r.GetWaybillNumber()), Header: map[string][]string{}, Data: data}
 		obs.Inject(ctx, msgs[i].Header)
 	}
+	fault.Crash("ingest.parsed")
+	if fault.AckBeforePublish {
+		go func() {
+			fault.Delay()
+			_ = s.cfg.Raw.Publish(context.WithoutCancel(ctx), msgs...)
+		}()
+		return nil
+	}
 	if err := s.cfg.Raw.Publish(ctx, msgs...); err != nil {
 		return fmt.Errorf("keep %d raw traces of %s: %w", len(raws), source, err)
 	}
+	fault.Crash("ingest.published")
 	by := metric.WithAttributes(attribute.String("source", source))
 	s.accepted.Add(ctx, int64(len(raws)), by)
 	s.took.Record(ctx, s.cfg.Now().Sub(began).Seconds(), by)

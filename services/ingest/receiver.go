@@ -20,6 +20,7 @@ import (
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/carrier"
+	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/internal/gate"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
@@ -80,6 +81,7 @@ func (s *Service) receive(source carrier.Source) http.Handler {
 			return
 		}
 		write(w, s.answer(w, r, source))
+		fault.Crash("ingest.answered")
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/carrier"
+	"github.com/posthaste/posthaste/services/internal/fault"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pause"
@@ -133,6 +134,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 // work ends every message of a batch.
 func (s *Service) work(ctx context.Context, batch []*stream.Received) {
+	fault.Crash("norm.received")
 	s.meters.batch.Record(ctx, int64(len(batch)))
 	jobs := s.gather(ctx, batch)
 	for round, failures := 0, 0; round < maxRounds; round++ {
@@ -359,12 +361,24 @@ func (s *Service) publish(ctx context.Context, jobs []*job, most int) (again []*
 }
 
 func (s *Service) publishBatch(ctx context.Context, jobs []*job, msgs []stream.Message) (again []*job) {
+	fault.Crash("norm.merged")
+	if fault.NormalizerAcksFirst {
+		for _, j := range jobs {
+			s.ack(ctx, j)
+		}
+		fault.Delay()
+	}
 	var failed error
-	for i, o := range s.cfg.Trace.Store(ctx, msgs) {
+	outcomes := s.cfg.Trace.Store(ctx, msgs)
+	fault.Crash("norm.published")
+	for i, o := range outcomes {
 		j := jobs[i]
 		if o.Err == nil {
 			s.states.Set(j.waybill, state{trace: j.after, seq: o.Seq})
-			s.ack(ctx, j)
+			if !fault.NormalizerAcksFirst {
+				s.ack(ctx, j)
+			}
+			fault.Crash("norm.acked")
 			continue
 		}
 		// Whatever happened, what is in memory may be old: another normalizer was

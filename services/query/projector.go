@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
+	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
@@ -176,7 +177,12 @@ func (p *Projector) project(ctx context.Context, changes []*change) error {
 	for i, c := range changes {
 		traces[i] = c.trace
 	}
+	if fault.LostProjection && fault.Now() {
+		traces = traces[1:]
+	}
+	fault.Crash("project.before")
 	err := p.persist(ctx, traces)
+	fault.Crash("project.written")
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
@@ -47,6 +48,7 @@ func (w *worker) announce(ctx context.Context) error {
 	if err = p.publish(ctx, "announcement"); err != nil {
 		return err
 	}
+	fault.Crash("announce.published")
 	if len(p.done) > 0 {
 		if err = w.cfg.Matching.Done(ctx, w.lease, p.done, true); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/push"
@@ -40,8 +41,19 @@ func (w *worker) match(ctx, owned context.Context, batch []*stream.Received) err
 			p.add(u.ctx, u.trace, m) //nolint:contextcheck // below the span of its change
 		}
 	}
+	fault.Crash("match.read")
+	if fault.MatchBeforeCommit {
+		if err = w.record(ctx, owned, p.done, batch); err != nil {
+			return err
+		}
+		fault.Delay()
+	}
 	if err = p.publish(owned, "change"); err != nil {
 		return err
+	}
+	fault.Crash("match.published")
+	if fault.MatchBeforeCommit {
+		return nil
 	}
 	if err = w.record(ctx, owned, p.done, batch); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/fault"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
@@ -47,6 +48,10 @@ func (w *worker) newPushes(n int) *pushes {
 // add makes the push of what a subscription lacks, if it lacks something.
 func (p *pushes) add(ctx context.Context, t *track.Trace, m *pg.Match) {
 	if t.Revision <= m.Pushed || p.err != nil {
+		return
+	}
+	if fault.SkippedRevision && fault.Now() {
+		p.record(m.ID, t)
 		return
 	}
 	ctx, span := p.cfg.Messaging.Send(ctx, pushDestination)
@@ -84,6 +89,9 @@ func (p *pushes) body(ctx context.Context, m *pg.Match, t *track.Trace) []byte {
 	sub := push.Subscription{
 		ID: m.ID, TenantID: m.TenantID, Metadata: m.Metadata, AccountID: m.AccountID, Terms: m.Terms, IncludeTrace: m.IncludeTrace,
 		Mask: p.cfg.Mask != nil && p.cfg.Mask(m.TenantID),
+	}
+	if fault.WrongTenant && fault.Now() {
+		sub.TenantID = "somebody-else"
 	}
 	render := func() []byte { return push.Format(m.Format).Render(sub, t, m.Pushed) }
 	body := render()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
@@ -57,6 +58,7 @@ func (w *worker) recordNoted(ctx, owned context.Context) {
 				return
 			}
 		}
+		fault.Crash("match.recorded")
 		for _, m := range r.batch {
 			if err := m.Ack(); err != nil {
 				// It comes again, and changes nothing then.
@@ -64,6 +66,7 @@ func (w *worker) recordNoted(ctx, owned context.Context) {
 				return
 			}
 		}
+		fault.Crash("match.acked")
 		_ = pause.For(ctx, recordInterval-w.cfg.Now().Sub(began)) // a stop needn't wait
 	}()
 }

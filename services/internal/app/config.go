@@ -35,6 +35,7 @@ type Config struct {
 	Poll     PollConfig     `embed:"" prefix:"poll-" group:"poll"`
 	Egress   EgressConfig   `embed:"" prefix:"egress-" group:"egress"`
 	Work     WorkConfig     `embed:"" group:"work"`
+	Test     TestConfig     `embed:"" prefix:"test-" group:"work"`
 	Privacy  PrivacyConfig  `embed:"" group:"work"`
 }
 
@@ -247,6 +248,11 @@ type WorkConfig struct {
 	AttemptRetention time.Duration `default:"720h" help:"How long the log of attempts is kept; it goes a whole day at a time."`
 }
 
+// TestConfig is for tests only, and hidden.
+type TestConfig struct {
+	ClockOffset time.Duration `hidden:"" help:"Added to the clock, as if it had been stepped. Tests only."`
+}
+
 // Validate checks what the types can't. It names the flag and the rule.
 func (c *Config) Validate() error {
 	var errs []error
@@ -343,6 +349,9 @@ func (c *Config) Warnings() []string {
 	}
 	if c.Egress.Policy == egress.Lab {
 		w = append(w, "--egress-policy is lab: whoever may make an endpoint can call what listens on this machine")
+	}
+	if c.Test.ClockOffset != 0 {
+		w = append(w, "--test-clock-offset is set: times are wrong on purpose")
 	}
 	if c.Database.Volatile {
 		w = append(w, "--database-volatile is set: a power cut loses pushes")

@@ -49,6 +49,9 @@ type Env struct {
 	failures chan error // one is enough
 }
 
+// now is the clock of all parts: the machine's, unless a test put it wrong.
+func (e *Env) now() time.Time { return time.Now().Add(e.Config.Test.ClockOffset) }
+
 // fail takes the process down, naming the part.
 func (e *Env) fail(part string, err error) {
 	select {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/compat"
@@ -32,7 +31,7 @@ func startCompat(_ context.Context, env *Env) (func(context.Context) error, erro
 			return recognize.Candidates(number, recognize.Hints{Answers: answers})
 		},
 		CheckURL: env.guard().Check,
-		Log:      env.Log, Now: time.Now,
+		Log:      env.Log, Now: env.now,
 	})
 	// What no other part serves: the platforms' paths are matched in any case.
 	env.HTTP.Handle("/", s.Handler())

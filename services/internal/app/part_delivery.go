@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"math/rand/v2"
-	"time"
 
 	"github.com/posthaste/posthaste/services/delivery"
 	"github.com/posthaste/posthaste/services/internal/callback"
@@ -18,7 +17,7 @@ func startDelivery(_ context.Context, env *Env) (func(context.Context) error, er
 	if err != nil {
 		return nil, err
 	}
-	client := callback.NewClient(env.guard(), time.Now, callback.WithTracer(env.Telemetry.Tracer), callback.WithRoots(roots))
+	client := callback.NewClient(env.guard(), env.now, callback.WithTracer(env.Telemetry.Tracer), callback.WithRoots(roots))
 	ops := stream.NewPublisher(env.JetStream, stream.Ops, stream.PublisherOptions{})
 	s, err := delivery.New(delivery.Config{
 		Store: pg.NewDelivery(env.PG), Post: client, Ops: ops, RetryScale: env.Config.Work.RetryScale,
@@ -33,7 +32,7 @@ func startDelivery(_ context.Context, env *Env) (func(context.Context) error, er
 		},
 		Mask:   env.Config.Privacy.masks,
 		Shards: env.Config.Work.Shards, Retention: env.Config.Work.AttemptRetention,
-		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now, Random: rand.Float64,
+		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: env.now, Random: rand.Float64,
 	})
 	if err != nil {
 		ops.Close()

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
-	"time"
 
 	ingestv1 "github.com/posthaste/posthaste/pkg/api/posthaste/ingest/v1"
 	"github.com/posthaste/posthaste/pkg/webhook"
@@ -40,7 +39,7 @@ func startIngest(_ context.Context, env *Env) (func(context.Context) error, erro
 	s, err := ingest.New(ingest.Config{
 		Raw: raw, Rejected: rejected, Room: full.Full,
 		Share: share(env.Config.Sources.Share), Accounts: accounts,
-		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
+		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: env.now,
 	})
 	if err != nil {
 		return stop, err
@@ -76,7 +75,7 @@ func (e *Env) sourceGate() *gate.Gate {
 	h, s := e.Config.HTTP, e.Config.Sources
 	return gate.New(gate.Config{
 		MaxBody: int64(h.MaxBody), Proxies: h.Proxies, Allow: unwrap(s.AllowFrom), Failures: s.Failures, Window: s.FailureWindow,
-		Rate: s.Rate, Burst: s.Burst, Log: e.Log, Now: time.Now,
+		Rate: s.Rate, Burst: s.Burst, Log: e.Log, Now: e.now,
 	})
 }
 

@@ -47,7 +47,7 @@ func startNormalizer(ctx context.Context, env *Env) (func(context.Context) error
 				return pg.History(ctx, env.PG, waybills)
 			},
 			MaxMessage: int(env.NATS.MaxPayload()),
-			Log:        env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
+			Log:        env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: env.now,
 		})
 		if err != nil {
 			raw.Stop()

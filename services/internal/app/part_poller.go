@@ -32,7 +32,7 @@ func startPoller(_ context.Context, env *Env) (func(context.Context) error, erro
 	}
 	p, err := poller.New(poller.Config{
 		Queue: pg.NewPolls(env.PG), Raw: raw, Rejected: rejected, Sources: sources, Client: client,
-		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now, Random: rand.Float64,
+		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: env.now, Random: rand.Float64,
 	})
 	if err != nil {
 		raw.Close()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"time"
 
 	recognitionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/recognition/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
@@ -32,11 +31,11 @@ func startQuery(ctx context.Context, env *Env) (func(context.Context) error, err
 		Tail: func(ctx context.Context, subject string) (<-chan stream.Stored, func(), error) {
 			return stream.Tail(ctx, env.JetStream, stream.Trace, subject)
 		},
-		Log: env.Log, Now: time.Now,
+		Log: env.Log, Now: env.now,
 	}))
 	memory := pg.NewRecognition(env.PG)
 	recognitionv1.RegisterRecognitionServiceServer(env.GRPC, query.NewRecognitions(memory, env.Log))
-	learner := query.NewLearner(query.LearnerConfig{Memory: memory, Log: env.Log, Now: time.Now})
+	learner := query.NewLearner(query.LearnerConfig{Memory: memory, Log: env.Log, Now: env.now})
 	stopLearner := env.run("query-learner", learner.Run)
 	stop, err := env.eachShard("query", func(shard int, slots []subject.Slot) (func(context.Context) error, func(), error) {
 		c, err := stream.NewConsumer(ctx, env.JetStream, stream.ConsumerOptions{
@@ -46,7 +45,7 @@ func startQuery(ctx context.Context, env *Env) (func(context.Context) error, err
 			return nil, nil, err
 		}
 		p, err := query.NewProjector(query.ProjectorConfig{
-			Trace: c, Store: store, Observe: learner.Observe, Shard: shard, Log: env.Log, Meter: env.Telemetry.Meter, Now: time.Now,
+			Trace: c, Store: store, Observe: learner.Observe, Shard: shard, Log: env.Log, Meter: env.Telemetry.Meter, Now: env.now,
 		})
 		if err != nil {
 			c.Stop()

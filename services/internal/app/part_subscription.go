@@ -20,12 +20,12 @@ import (
 func startSubscription(_ context.Context, env *Env) (func(context.Context) error, error) {
 	control := subscription.ControlConfig{
 		Endpoints: pg.NewEndpoints(env.PG), Subscriptions: pg.NewSubscriptions(env.PG), Accounts: pg.NewPlatformAccounts(env.PG), Numbers: pg.NewRecognition(env.PG), CheckURL: env.guard().Check,
-		Log: env.Log, Now: time.Now,
+		Log: env.Log, Now: env.now,
 	}
 	subscriptionv1.RegisterEndpointServiceServer(env.GRPC, subscription.NewEndpoints(control))
 	subscriptionv1.RegisterSubscriptionServiceServer(env.GRPC, subscription.NewSubscriptions(control))
 
-	tenants := tenant.Config{Tenants: pg.NewTenants(env.PG), Keys: pg.NewKeys(env.PG), Audit: pg.NewAuditLog(env.PG), Log: env.Log, Now: time.Now}
+	tenants := tenant.Config{Tenants: pg.NewTenants(env.PG), Keys: pg.NewKeys(env.PG), Audit: pg.NewAuditLog(env.PG), Log: env.Log, Now: env.now}
 	tenantv1.RegisterTenantServiceServer(env.GRPC, tenant.NewTenants(tenants))
 	tenantv1.RegisterKeyServiceServer(env.GRPC, tenant.NewKeys(tenants))
 	tenantv1.RegisterAuditServiceServer(env.GRPC, tenant.NewAudit(tenants))
@@ -48,14 +48,14 @@ func startSubscription(_ context.Context, env *Env) (func(context.Context) error
 			return stream.Oldest(ctx, env.JetStream, stream.Push)
 		},
 		Shards: env.Config.Work.Shards, LevelAge: env.Config.Work.LevelAge,
-		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: time.Now,
+		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: env.now,
 	})
 	if err != nil {
 		pushes.Close()
 		return nil, err
 	}
 	corrector, err := subscription.NewCorrector(subscription.CorrectorConfig{
-		Checks: pg.NewCarrierChecks(env.PG), Log: env.Log, Meter: env.Telemetry.Meter, Now: time.Now,
+		Checks: pg.NewCarrierChecks(env.PG), Log: env.Log, Meter: env.Telemetry.Meter, Now: env.now,
 	})
 	if err != nil {
 		pushes.Close()

@@ -36,7 +36,7 @@ func recoveryOf(env *Env, trace *stream.Publisher) recovery.Config {
 		Last: func(ctx context.Context, subjects []string) (map[string]stream.Stored, error) {
 			return stream.LastMessages(ctx, env.JetStream, stream.Trace, subjects)
 		},
-		Store: trace.Store, MaxAge: env.Config.Stream.TraceMaxAge, Log: env.Log, Now: time.Now,
+		Store: trace.Store, MaxAge: env.Config.Stream.TraceMaxAge, Log: env.Log, Now: env.now,
 	}
 }
 

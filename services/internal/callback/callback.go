@@ -18,6 +18,7 @@ import (
 
 	"github.com/posthaste/posthaste/pkg/webhook"
 	"github.com/posthaste/posthaste/services/internal/egress"
+	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/internal/obs"
 )
 
@@ -162,12 +163,15 @@ func (c *Client) Close() {
 
 // Post makes one attempt.
 func (c *Client) Post(ctx context.Context, r Request) Result {
+	fault.Crash("deliver.before_send")
+	r = spoilRequest(r)
 	began := c.now()
 	ctx, span := c.start(ctx, r.URL)
 	timed, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	w := watch(timed, began, c.now)
-	res := c.exchange(ctx, cancel, w, r)
+	res := spoilResult(c.exchange(ctx, cancel, w, r))
+	fault.Crash("deliver.after_answer")
 	res.Took = c.now().Sub(began)
 	res.Phases = w.phases(res.Took)
 	end(span, &res)
@@ -195,7 +199,7 @@ func (c *Client) exchange(ctx context.Context, cancel context.CancelFunc, w *wat
 	req.Header = make(http.Header, 8)
 	req.Header["Content-Type"] = []string{cmp.Or(r.ContentType, "application/json")}
 	req.Header["User-Agent"] = []string{"Posthaste"}
-	webhook.SetHeaders(req.Header, r.PushID, w.began, r.Body, r.Signer)
+	webhook.SetHeaders(req.Header, r.PushID, spoilTime(w.began), r.Body, r.Signer)
 	obs.Propagator().Inject(ctx, propagation.HeaderCarrier(req.Header))
 
 	// Not a client: redirections are answers like others.

@@ -17,6 +17,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/posthaste/posthaste/services/internal/fault"
 )
 
 const (
@@ -99,7 +101,7 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 		JetStreamMaxStore:      maxStore,
 		// Without it an acknowledged message can be lost to a power cut: the
 		// server would sync every two minutes.
-		SyncAlways: true,
+		SyncAlways: !fault.NoFsync,
 
 		// Clients outside are told to go, and the wait for them is short: there
 		// is no other server to go to.

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/internal/track"
 )
 
@@ -80,6 +81,9 @@ func (o *Outcomes) Retry(a *Attempt, slot int16, receive, first time.Time, body 
 			body = CASE WHEN o.after_revision < excluded.after_revision THEN NULL ELSE excluded.body END,
 			first_attempt_time = excluded.first_attempt_time, last_attempt_time = excluded.last_attempt_time,
 			next_attempt_time = excluded.next_attempt_time, park_time = excluded.park_time, park_reason = excluded.park_reason`
+	if fault.DroppedPark {
+		return
+	}
 	var next *time.Time
 	said := query
 	if a.Next.IsZero() {
@@ -157,6 +161,7 @@ func (o *Outcomes) Reopen(endpoint, reason string, now time.Time) {
 // on. After an error it is not known whether it did: it may be called again,
 // and says so with again.
 func CommitOutcomes(ctx context.Context, pool *pgxpool.Pool, lease Lease, o *Outcomes, now time.Time, again bool) error {
+	fault.Crash("deliver.before_commit")
 	err := InTx(ctx, pool, func(tx pgx.Tx) error {
 		if err := lease.Check(ctx, tx); err != nil {
 			return err
@@ -173,6 +178,7 @@ func CommitOutcomes(ctx context.Context, pool *pgxpool.Pool, lease Lease, o *Out
 	if err != nil {
 		return fmt.Errorf("commit %d attempts: %w", len(o.Attempts), err)
 	}
+	fault.Crash("deliver.committed")
 	return nil
 }
 
