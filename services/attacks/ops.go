@@ -177,6 +177,30 @@ func restricted(one object, digests map[string]bool) error {
 	return errors.Join(errs...)
 }
 
+// internetUsers are those that may reach the internet: they call back, and ask
+// carriers.
+func internetUsers() []string { return []string{"delivery", "poller"} }
+
+// components are those that a network policy is about.
+func components(policy object) []string {
+	const label = "app.kubernetes.io/component"
+	if one := at(policy, "spec", "podSelector", "matchLabels", label); one != nil {
+		return []string{fmt.Sprint(one)}
+	}
+	var all []string
+	for _, e := range list(at(policy, "spec", "podSelector", "matchExpressions")) {
+		if at(e, "key") == label && at(e, "operator") == "In" {
+			for _, v := range list(at(e, "values")) {
+				all = append(all, fmt.Sprint(v))
+			}
+		}
+	}
+	if all == nil {
+		return []string{"every pod"}
+	}
+	return all
+}
+
 // networkPolicies looks for who may reach the internet.
 func (o *Outcome) networkPolicies(all []object) {
 	var out, denied []string
@@ -195,7 +219,7 @@ func (o *Outcome) networkPolicies(all []object) {
 				if at(to, "ipBlock") == nil {
 					continue
 				}
-				out = append(out, fmt.Sprint(at(one, "spec", "podSelector", "matchLabels", "app.kubernetes.io/component")))
+				out = append(out, components(one)...)
 				for _, e := range list(at(to, "ipBlock", "except")) {
 					excepted[fmt.Sprint(e)] = true
 				}
@@ -210,7 +234,7 @@ func (o *Outcome) networkPolicies(all []object) {
 			missing = append(missing, p)
 		}
 	}
-	o.holds("delivery|internet|nobody else", slices.Equal(out, []string{"delivery"}) && len(denied) == 1 && len(missing) == 0, "addresses outside are open to %v, default-deny %v, not excepted %v", out, denied, missing)
+	o.holds("delivery|internet|nobody else", slices.Equal(out, internetUsers()) && len(denied) == 1 && len(missing) == 0, "addresses outside are open to %v, default-deny %v, not excepted %v", out, denied, missing)
 }
 
 // audited does what some words say, and looks for its records.

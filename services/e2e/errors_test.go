@@ -61,6 +61,11 @@ func TestErrors_SurviveTheWire(t *testing.T) {
 		}},
 		{rpc.Exhausted(time.Minute, "too many"), client.ErrResourceExhausted, client.Error{Reason: rpc.ReasonExhausted, Message: "too many", RetryAfter: time.Minute}},
 		{rpc.Unavailable(time.Second), client.ErrUnavailable, client.Error{Reason: rpc.ReasonUnavailable, Message: "temporarily unavailable, try again", RetryAfter: time.Second}},
+		{rpc.Unauthenticated("the key is not valid"), client.ErrUnauthenticated, client.Error{Reason: rpc.ReasonUnauthenticated, Message: "the key is not valid"}},
+		{rpc.Forbidden("the key may not"), client.ErrPermissionDenied, client.Error{Reason: rpc.ReasonForbidden, Message: "the key may not"}},
+		{rpc.Forbidden("the tenant is disabled").WithReason(rpc.ReasonTenantDisabled), client.ErrPermissionDenied, client.Error{
+			Reason: rpc.ReasonTenantDisabled, Message: "the tenant is disabled",
+		}},
 		{rpc.Internal(errors.New("password is hunter2")), client.ErrInternal, client.Error{Reason: rpc.ReasonInternal, Message: "internal error"}},
 	} {
 		delete(untold, tt.err.Reason)

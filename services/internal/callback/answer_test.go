@@ -104,13 +104,13 @@ func TestPost_IsDoneWithABodyWithoutEnd(t *testing.T) {
 // The status says more than the body does.
 func TestPost_ClassOfAFailureIsItsStatus(t *testing.T) {
 	t.Parallel()
-	for _, answer := range []string{
-		"HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\nhalf",
-		"HTTP/1.1 302 Found\r\nLocation: https://elsewhere.example/\r\nContent-Length: 9\r\n\r\nhalf",
-		"HTTP/1.1 999 No\r\n\r\nhalf",
+	for answer, want := range map[string]string{
+		"HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\nhalf":                                          "http_500",
+		"HTTP/1.1 302 Found\r\nLocation: https://elsewhere.example/\r\nContent-Length: 9\r\n\r\nhalf": "redirect",
+		"HTTP/1.1 999 No\r\n\r\nhalf":                                                                 "http_999",
 	} {
 		res := post(t, newClient(t), newRequest(t, rawServer(t, answer, false), patient))
-		if want := "http_" + answer[9:12]; res.Class != want || res.Excerpt != "half" || res.Error != "the endpoint answered "+answer[9:12] {
+		if res.Class != want || res.Excerpt != "half" || !strings.HasPrefix(res.Error, "the endpoint answered "+answer[9:12]) {
 			t.Errorf("result is %+v, want class %s", res, want)
 		}
 	}

@@ -347,7 +347,7 @@ func TestPost_FollowsNoRedirect(t *testing.T) {
 		rc := testkit.NewReceiver(t)
 		rc.Always(testkit.Status(status, "Location: "+elsewhere.URL, "Refresh: 0;url="+elsewhere.URL))
 		res := post(t, newClient(t), newRequest(t, rc.URL, patient))
-		if res.Status != status || res.Class != fmt.Sprintf("http_%d", status) {
+		if res.Status != status || res.Class != "redirect" {
 			t.Errorf("result is %+v", res)
 		}
 	}

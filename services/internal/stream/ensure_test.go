@@ -21,7 +21,7 @@ import (
 func TestEnsure_RefusesAWeakStream(t *testing.T) {
 	t.Parallel()
 	for says, weaken := range map[string]func(*jetstream.StreamConfig){
-		"storage":           func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
+		"storage":           func(c *jetstream.StreamConfig) { c.Storage, c.MaxBytes = jetstream.MemoryStorage, 1<<20 },
 		"discard policy":    func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
 		"retention":         func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
 		"limit of bytes":    func(c *jetstream.StreamConfig) { c.MaxBytes = -1 },
