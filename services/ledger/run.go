@@ -250,7 +250,8 @@ func (r *run) end(ctx context.Context) error {
 			r.cfg.Log.Error("an endpoint that has healed can't be enabled", "endpoint", i, "error", err)
 		}
 	}
-	// What was parked because its tries were spent goes with the next change.
+	// What was parked because its tries were spent goes with the next change, where
+	// there is one.
 	parked := make(map[string]bool)
 	for i := range first.Subscriptions {
 		for _, p := range first.Subscriptions[i].Pushes {
@@ -263,6 +264,10 @@ func (r *run) end(ctx context.Context) error {
 	defer cancel()
 	if err := r.player.Nudge(nudging, parked, 1); err != nil {
 		r.cfg.Log.Error("not everything could be reported in the end", "error", err)
+	}
+	// What no change takes along, since its subscription has ended, is resent.
+	if err := r.player.Resend(nudging); err != nil {
+		r.cfg.Log.Error("what is parked can't be resent", "error", err)
 	}
 	_, err = r.settle(ctx, "healed")
 	return err

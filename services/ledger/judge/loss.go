@@ -240,7 +240,8 @@ func (f *facts) conserved(v *Verdict, final *record.Final) {
 			v.violate("%s: %s is %s, and nobody wanted that", final.Phase, s.id, end.State)
 		case end.Pushed != revision:
 			v.violate("%s: %s of %s was pushed up to revision %d, and the waybill is at %d", final.Phase, s.id, s.waybill, end.Pushed, revision)
-		case end.Acknowledged == revision:
+		case end.Acknowledged == revision, end.State == "completed" && end.Acknowledged > revision:
+			// What is resent is rendered from the newest trace, whatever came after the end.
 			acknowledged++
 		case held && final.Phase == "quiesced":
 			parked++

@@ -134,7 +134,9 @@ func isolation(f *facts, v *Verdict) {
 	// A machine that is busy with other things has hiccups longer than a push takes.
 	const hiccup = 750 * time.Millisecond
 	base := f.latencies(3*time.Second, f.Meta.TroubleFrom)
-	trouble := f.latencies(f.Meta.TroubleFrom, f.Meta.CalmUntil)
+	// What is accepted just before the first fault may be under way when it comes.
+	const underway = 2 * time.Second
+	trouble := f.latencies(f.Meta.TroubleFrom, f.Meta.CalmUntil-underway)
 	if len(base) < least || len(trouble) < least {
 		v.unjudged("there are %d pushes before others' trouble and %d during it and before the first fault; %d are needed", len(base), len(trouble), least)
 		return

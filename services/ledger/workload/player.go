@@ -288,6 +288,16 @@ func (p *Player) Enable(ctx context.Context, endpoint int) error {
 	return err
 }
 
+// Resend makes what is still parked due again, for every tenant.
+func (p *Player) Resend(ctx context.Context) error {
+	var errs []error
+	for _, c := range p.control {
+		_, err := c.ResendPushes(ctx, client.ParkedFilter{}, "")
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
 // failure says what an error of a call tells of its effect.
 func failure(err error) said {
 	s := said{outcome: record.Unknown, status: err.Error()}

@@ -123,7 +123,7 @@ func (w *World) makeAllInOne() error {
 	}
 	w.nats = a[3]
 	args := []string{
-		"serve", "--http-listen=" + a[0], "--grpc-listen=" + a[1], "--ops-listen=" + a[2], "--nats-listen=" + a[3],
+		"serve", "--auth=open", "--http-listen=" + a[0], "--grpc-listen=" + a[1], "--ops-listen=" + a[2], "--nats-listen=" + a[3],
 		"--data=" + filepath.Join(w.cfg.Dir, "data"), "--nats-max-store=" + w.cfg.MaxStore, "--pg-bin=" + w.cfg.Search.Bin, "--pg-fetched=" + w.cfg.Search.Fetched,
 	}
 	w.processes = []*Process{{Name: "posthaste", path: path, args: args, env: w.programEnv(), ops: a[2], log: w.log("posthaste"), onExit: w.cfg.OnExit}}
@@ -164,7 +164,7 @@ func (w *World) makeServices() (err error) {
 		w.processes = append(w.processes, &Process{
 			Name: s, path: path, ops: a[2], log: w.log(s), onExit: w.cfg.OnExit,
 			args: []string{
-				"--http-listen=" + a[0], "--grpc-listen=" + a[1], "--ops-listen=" + a[2],
+				"--auth=open", "--http-listen=" + a[0], "--grpc-listen=" + a[1], "--ops-listen=" + a[2],
 				"--nats-url=nats://" + w.proxies[s+"-nats"].Addr,
 			},
 			env: w.programEnv("POSTHASTE_DATABASE_URL=" + databaseURL(w.proxies[s+"-postgres"].Addr)),
