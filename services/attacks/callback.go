@@ -138,7 +138,7 @@ func tlsOf(w *World, words string) (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 	switch {
 	case says(words, "TLS 1.0", "TLS 1.1", "SSL"):
-		cfg.MinVersion, cfg.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 //nolint:gosec // that is the attack
+		cfg.MinVersion, cfg.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	case says(words, "self-signed", "unknown authority", "untrusted", "unknown issuer"):
 		ca, key = nil, nil
 	case says(words, "expired"):

@@ -137,7 +137,7 @@ func swapCase(s string) string {
 }
 
 // stamped is a push, well signed, of another time.
-func stamped(words string, body []byte) (call, error) {
+func stamped(words string, body []byte) (call, error) { //nolint:unparam // alike with its neighbours
 	away := parseTime(words)
 	k := push("sf", typeJSON, body)
 	switch {

@@ -94,7 +94,7 @@ func (p *product) grpcBomb(ctx context.Context) error {
 }
 
 // vague sends every method a message that says nothing, or nonsense.
-func (o *Outcome) vague(ctx context.Context, p *product, words string) error {
+func (o *Outcome) vague(ctx context.Context, p *product, words string) error { //nolint:unparam // alike with its neighbours
 	nonsense := says(words, "unknown", "nil", "9999", "nonsense")
 	n := 0
 	var odd []string
@@ -188,7 +188,7 @@ func (p *product) callAny(ctx context.Context, m protoreflect.MethodDescriptor, 
 }
 
 // deadlines calls without a deadline, and with one that is over.
-func (o *Outcome) deadlines(ctx context.Context, _ *World, p *product) error {
+func (o *Outcome) deadlines(ctx context.Context, _ *World, p *product) error { //nolint:unparam // alike with its neighbours
 	before := runtime.NumGoroutine()
 	for range 100 {
 		short, cancel := context.WithTimeout(ctx, time.Nanosecond)

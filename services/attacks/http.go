@@ -167,7 +167,7 @@ func (p *product) flows(ctx context.Context, w *World) error {
 	number := strings.ToUpper(w.fresh("FLOW"))
 	a, err := p.do(ctx, push("zto", typeJSON, encode(event(number))))
 	if err != nil || a.status != http.StatusOK {
-		return fmt.Errorf("a well-formed push is answered %d (%v): %s", a.status, err, a.body)
+		return fmt.Errorf("a well-formed push is answered %d (%w): %s", a.status, err, a.body)
 	}
 	_, err = p.awaitTrace(ctx, "zto", number, 1)
 	return err

@@ -106,7 +106,7 @@ func (n *network) LookupNetIP(ctx context.Context, _, host string) ([]netip.Addr
 	var out []netip.Addr
 	for _, a := range answers {
 		if alias, ok := strings.CutPrefix(a, "CNAME "); ok {
-			a, answers = "", names[strings.TrimSuffix(alias, ".")]
+			answers = names[strings.TrimSuffix(alias, ".")]
 			for _, target := range answers {
 				addr, err := netip.ParseAddr(target)
 				if err != nil {

@@ -75,7 +75,7 @@ func (o *Outcome) masked(ctx context.Context, w *World, text string) error {
 		return err
 	}
 	body := string(came[0].Body)
-	o.Detail = fmt.Sprintf("the push is %s", body)
+	o.Detail = "the push is " + body
 	hidden := true
 	var left []string
 	for _, number := range longDigits.FindAllString(text, -1) {

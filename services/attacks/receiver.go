@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -119,7 +120,7 @@ func (r *receiver) respond(h http.HandlerFunc) {
 func (r *receiver) came() []arrival {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.requests[:len(r.requests):len(r.requests)]
+	return slices.Clip(r.requests)
 }
 
 // await waits until so many requests have arrived.
@@ -129,7 +130,7 @@ func (r *receiver) await(ctx context.Context, n int) ([]arrival, error) {
 		have, arrived := r.requests, r.arrived
 		r.mu.Unlock()
 		if len(have) >= n {
-			return have[:len(have):len(have)], nil
+			return slices.Clip(have), nil
 		}
 		select {
 		case <-arrived:

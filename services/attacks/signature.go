@@ -60,7 +60,7 @@ func verifies(h http.Header, body []byte, secret string) bool {
 	mac := hmac.New(sha256.New, key)
 	_, _ = fmt.Fprintf(mac, "%s.%s.%s", h.Get("webhook-id"), h.Get("webhook-timestamp"), body)
 	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
-	for _, one := range strings.Fields(h.Get("webhook-signature")) {
+	for one := range strings.FieldsSeq(h.Get("webhook-signature")) {
 		if hmac.Equal([]byte(one), []byte(want)) {
 			return true
 		}
@@ -87,7 +87,7 @@ func (o *Outcome) vector(in *Map, checks []string) error {
 		o.problem("another implementation doesn't agree with %s", got)
 	}
 	for _, line := range checks {
-		for _, word := range strings.Fields(line) {
+		for word := range strings.FieldsSeq(line) {
 			if strings.HasPrefix(word, "v1,") {
 				o.holds("signature", got == strings.TrimRight(word, ".,;"), "it is %s", got)
 			}
@@ -242,7 +242,7 @@ func (o *Outcome) retried(ctx context.Context, w *World, p *product, words strin
 			rw.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
-	policy := &subscriptionv1.RetryPolicy{MaxAttempts: int32(n + 1)} //nolint:gosec // at most 7
+	policy := &subscriptionv1.RetryPolicy{MaxAttempts: int32(n + 1)}
 	for range n {
 		policy.Delays = append(policy.Delays, durationpb.New(1100*time.Millisecond)) // another second each
 	}
@@ -264,7 +264,7 @@ func (o *Outcome) retried(ctx context.Context, w *World, p *product, words strin
 }
 
 // ownSecret gives an endpoint a secret of its owner's.
-func (o *Outcome) ownSecret(ctx context.Context, w *World, p *product, secret string) error {
+func (o *Outcome) ownSecret(ctx context.Context, w *World, p *product, secret string) error { //nolint:unparam // alike with its neighbours
 	made, err := p.endpointTo(ctx, w, "/own", func(e *subscriptionv1.Endpoint) { e.Secret = secret })
 	if err == nil {
 		p.forget(ctx, made.GetEndpoint().GetName())

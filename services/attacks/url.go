@@ -226,7 +226,7 @@ func (w *World) besideIt(ctx context.Context, p *product, c *Case) <-chan error 
 		}
 		defer p.forget(ctx, healthy.GetName())
 		began := time.Now()
-		_, err = p.push(ctx, w, healthy.GetName(), func(a []*deliveryv1.Attempt) bool { return true })
+		_, err = p.push(ctx, w, healthy.GetName(), func([]*deliveryv1.Attempt) bool { return true })
 		if took := time.Since(began); err == nil && took > connectTime-time.Second {
 			err = fmt.Errorf("it took %s", took)
 		}

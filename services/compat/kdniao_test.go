@@ -303,7 +303,7 @@ func TestKdniao_SubscribingAgainChangesTheTerms(t *testing.T) {
 	// An account without a callback has nowhere to push to.
 	const data = `{"ShipperCode":"SF","LogisticCode":"SF1000000000004"}`
 	_, got := w.raw(request("POST", "/api/dist", "RequestData="+php(data)+"&EBusinessID=999&RequestType=1008&DataSign="+php(push.SignKdniao(data, "nowhere")), formHeader))
-	if o := object(t, got); o["Success"] != false || !strings.HasPrefix(o["Reason"].(string), "业务错误[没有可用的推送地址]") {
+	if o := object(t, got); o["Success"] != false || !strings.HasPrefix(o["Reason"].(string), "业务错误[没有可用的推送地址]") { //nolint:errcheck // its type is known
 		t.Errorf("answered %s", got)
 	}
 }

@@ -116,7 +116,8 @@ func (s *Service) takePush(w http.ResponseWriter, r *http.Request, code string, 
 			Source: canonical.Source, Account: code, Reason: "bad_field", Field: e.GetField(), Description: short(e.GetDescription()), ReceiveTime: timestamppb.New(now),
 		})
 	}
-	if err := s.keep(r.Context(), canonical.Source, raws); err == nil {
+	err = s.keep(r.Context(), canonical.Source, raws)
+	if err == nil {
 		err = s.reject(r.Context(), bad...)
 	}
 	if err != nil {
@@ -225,14 +226,14 @@ func (e *pushEvent) reported(code string, i int) (*ingestv1.ReportedEvent, *badP
 		if err != nil {
 			return nil, &badPush{http.StatusUnprocessableEntity, fmt.Sprintf("events[%d].status", i), "is not in the taxonomy"}
 		}
-		out.Status = trackingv1.Status(s) //nolint:gosec // the taxonomy is small
+		out.Status = trackingv1.Status(s)
 	}
 	if e.SubStatus != "" {
 		sub, err := status.ParseSub(strings.ToLower(e.SubStatus))
 		if err != nil {
 			return nil, &badPush{http.StatusUnprocessableEntity, fmt.Sprintf("events[%d].sub_status", i), "is not in the taxonomy"}
 		}
-		out.SubStatus = trackingv1.SubStatus(sub) //nolint:gosec // the taxonomy is small
+		out.SubStatus = trackingv1.SubStatus(sub)
 	}
 	return out, nil
 }
@@ -252,13 +253,12 @@ func readJSON(body []byte, charset string) ([]pushEvent, *badPush) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&doc); err != nil {
-		var kind *json.UnmarshalTypeError
-		if errors.As(err, &kind) {
+		if kind, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return nil, &badPush{http.StatusBadRequest, strings.TrimPrefix(strings.TrimPrefix(kind.Field, "pushEvents."), "pushEvent."), "must be a " + kind.Type.String()}
 		}
 		return nil, &badPush{http.StatusBadRequest, "", "the document has a field that isn't known, or isn't an object"}
 	}
-	return oneOrMore(doc.pushEvents.Events, doc.pushEvent)
+	return oneOrMore(doc.Events, doc.pushEvent)
 }
 
 // oneOrMore is a document that is an event or has several.
@@ -298,7 +298,7 @@ func readXML(body []byte, charset string) ([]pushEvent, *badPush) {
 	}
 	switch doc.XMLName.Local {
 	case "events", "event":
-		return oneOrMore(doc.pushEvents.Events, doc.pushEvent)
+		return oneOrMore(doc.Events, doc.pushEvent)
 	}
 	return nil, &badPush{http.StatusBadRequest, "", "the document must be <events> or <event>"}
 }

@@ -2,7 +2,7 @@ package ingest
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,8 +14,8 @@ func traces(n int) []*pipelinev1.RawTrace { return make([]*pipelinev1.RawTrace, 
 
 // report hands over n traces again and again for a time and says how many went
 // through.
-func report(t *testing.T, s *shares, caller string, n int, pause, length time.Duration) (through int) {
-	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(pause) {
+func report(t *testing.T, s *shares, caller string, n int, pause, length time.Duration) (through int) { //nolint:thelper // it reports, and checks nothing
+	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(pause) { //nolint:forbidigo // the bubble's clock
 		_, err := s.each(t.Context(), caller, traces(n), false, func(r []*pipelinev1.RawTrace) error {
 			if time.Now().Before(end) {
 				through += len(r)
@@ -52,7 +52,7 @@ func TestShares_AFloodIsSlowedAndTheOthersAreNot(t *testing.T) {
 				t.Error(err)
 			}
 			waited += w
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond) //nolint:forbidigo // the bubble's clock
 		}
 		if waited > 0 {
 			t.Errorf("who reports less than the floor waited %s", waited)
@@ -71,12 +71,12 @@ func TestShares_ManyOfAKindAreNotSlowed(t *testing.T) {
 		s := newShares(1000, time.Now)
 		for i := range 20 * 20 { // 2,000 a second, each
 			for c := range 10 {
-				w, err := s.each(t.Context(), fmt.Sprint(c), traces(100), true, func([]*pipelinev1.RawTrace) error { return nil })
+				w, err := s.each(t.Context(), strconv.Itoa(c), traces(100), true, func([]*pipelinev1.RawTrace) error { return nil })
 				if err != nil || w > 0 && i > 20*8 {
 					t.Fatalf("caller %d waited %s, %v", c, w, err)
 				}
 			}
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond) //nolint:forbidigo // the bubble's clock
 		}
 	})
 }
@@ -102,7 +102,7 @@ func TestShares_RefusesWhatWouldWaitForLong(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
 		synctest.Wait()
 		if refused == 0 || kept < 5 {
 			t.Errorf("%d were kept and %d refused", kept, refused)

@@ -54,7 +54,6 @@ type pushed struct {
 	ok       string
 	numbers  []string
 	refusal  string // is in the answer to a wrong signature
-	waybills int    // 0 means all of numbers
 }
 
 func formPush(path string, pairs ...string) push {
@@ -275,9 +274,7 @@ func TestSources_RefuseWhatIsNotSigned(t *testing.T) {
 			default:
 				all = append(all, changed)
 			}
-			for _, bare := range []push{{path: forged.path, body: doc}, {path: strings.Replace(forged.path, "shop", "nobody", 1), header: forged.header, body: forged.body}} {
-				all = append(all, bare)
-			}
+			all = append(all, []push{{path: forged.path, body: doc}, {path: strings.Replace(forged.path, "shop", "nobody", 1), header: forged.header, body: forged.body}}...)
 			for _, one := range all {
 				got := w.bring(one)
 				if got.status != http.StatusUnauthorized && got.status != http.StatusNotFound || !strings.Contains(got.body, p.refusal) {

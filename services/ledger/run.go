@@ -96,7 +96,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		p.deployment = cfg.Deployment
 	}
 	r := &run{cfg: cfg, p: p}
-	defer func() { err = errors.Join(err, r.close()) }()
+	defer func() { err = errors.Join(err, r.close()) }() //nolint:contextcheck // what it starts or ends outlives the caller
 	if err := r.open(ctx); err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	if err := os.Chmod(r.data, 0o755); err != nil { //nolint:gosec // PostgreSQL's user goes through
 		return err
 	}
-	if r.receiver, err = receiver.Start(r.out); err != nil {
+	if r.receiver, err = receiver.Start(r.out); err != nil { //nolint:contextcheck // what it starts or ends outlives the caller
 		return err
 	}
 	if err := r.makeWorld(ctx); err != nil {
@@ -180,7 +180,7 @@ func (r *run) makeWorld(ctx context.Context) (err error) {
 			r.out.Fault(record.Fault{ID: r.out.NextFault(), Kind: record.FaultCrashPoint, Targets: []string{e.Name}, Begin: at, End: at + time.Second})
 		}
 	}
-	r.world, err = world.New(world.Config{
+	r.world, err = world.New(world.Config{ //nolint:contextcheck // what it starts or ends outlives the caller
 		Deployment: r.p.deployment, Dir: dir, Logs: filepath.Join(r.cfg.Out, "logs"), Bin: r.cfg.Bin, Self: r.cfg.Self, Search: r.cfg.Search,
 		Streams: streams, MaxStore: maxStore, Env: env, Endpoints: r.receiver.Addr(), OnExit: onExit,
 	})

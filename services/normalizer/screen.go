@@ -1,6 +1,7 @@
 package normalizer
 
 import (
+	"maps"
 	"time"
 
 	"github.com/posthaste/posthaste/services/internal/strict"
@@ -33,8 +34,6 @@ func screen(e *track.Event) {
 	}
 	e.Kind = track.KindInfo
 	attributes := map[string]string{implausible: "implausible"}
-	for k, v := range e.Attributes {
-		attributes[k] = v
-	}
+	maps.Copy(attributes, e.Attributes)
 	e.Attributes = attributes
 }

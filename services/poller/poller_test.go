@@ -532,13 +532,15 @@ func TestPolls_FindWhatIsDueByIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer rows.Close()
+	var planSb535 strings.Builder
 	for rows.Next() {
 		var line string
 		if err := rows.Scan(&line); err != nil {
 			t.Fatal(err)
 		}
-		plan += line + "\n"
+		planSb535.WriteString(line + "\n")
 	}
+	plan += planSb535.String()
 	if !strings.Contains(plan, "Index Scan using poll_due") || strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Sort") {
 		t.Errorf("the plan is\n%s", plan)
 	}

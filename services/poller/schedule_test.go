@@ -47,7 +47,7 @@ func TestNext_IsByNeed(t *testing.T) {
 // carrier wants.
 func TestNext_IsBounded(t *testing.T) {
 	t.Parallel()
-	err := quick.Check(func(st uint8, tier uint8, silent, failures uint16, hours uint16, chance uint8) bool {
+	err := quick.Check(func(st, tier uint8, silent, failures, hours uint16, chance uint8) bool {
 		n := need{
 			status: status.Status(st % 15), tier: int16(tier%3) + 1, silent: int(silent), failures: int(failures),
 			age: time.Duration(hours%1400) * time.Hour, known: true, least: 30 * time.Minute,

@@ -36,7 +36,7 @@ type tokens struct {
 }
 
 // get returns a valid token, empty for a source without OAuth.
-func (t *tokens) get(ctx context.Context, source string, base string, account Account, now time.Time) (string, error) {
+func (t *tokens) get(ctx context.Context, source, base string, account Account, now time.Time) (string, error) {
 	grant, ok := grants[source]
 	if !ok {
 		return "", nil

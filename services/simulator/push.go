@@ -48,7 +48,7 @@ type changes []change
 func (c changes) Len() int           { return len(c) }
 func (c changes) Less(i, j int) bool { return c[i].at < c[j].at }
 func (c changes) Swap(i, j int)      { c[i], c[j] = c[j], c[i] }
-func (c *changes) Push(x any)        { *c = append(*c, x.(change)) } //nolint:forcetypeassert // it is ours
+func (c *changes) Push(x any)        { *c = append(*c, x.(change)) } //nolint:forcetypeassert,errcheck // it is ours
 func (c *changes) Pop() any {
 	old := *c
 	last := old[len(old)-1]
@@ -88,7 +88,7 @@ func (s *Simulator) Push(ctx context.Context, cfg PushConfig) (Pushed, error) {
 	group, limited := errgroup.WithContext(ctx)
 	group.SetLimit(cfg.Concurrency)
 	for queue.Len() > 0 && limited.Err() == nil {
-		c := heap.Pop(queue).(change) //nolint:forcetypeassert // it is ours
+		c := heap.Pop(queue).(change) //nolint:forcetypeassert,errcheck // it is ours
 		if wait := c.at - s.cfg.Now().Sub(s.cfg.Start); wait > 0 {
 			if err := pause.For(limited, wait); err != nil {
 				break

@@ -23,7 +23,7 @@ import (
 var start = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 
 // at is a simulator whose journeys have gone on for some time, and its address.
-func at(t *testing.T, elapsed time.Duration, change ...func(*simulator.Config)) (*simulator.Simulator, string) {
+func at(t *testing.T, elapsed time.Duration, change ...func(*simulator.Config)) (*simulator.Simulator, string) { //nolint:unparam // alike with its neighbours
 	t.Helper()
 	cfg := simulator.Config{Seed: 1, Speed: 3600, Start: start, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return start.Add(elapsed / 3600) }}
 	for _, f := range change {

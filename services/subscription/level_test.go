@@ -26,9 +26,9 @@ func (b *bundle) loseAll() {
 	}
 }
 
-func (b *bundle) exec(query string, args ...any) {
+func (b *bundle) exec(query string) {
 	b.t.Helper()
-	if _, err := b.pool.Exec(b.t.Context(), query, args...); err != nil {
+	if _, err := b.pool.Exec(b.t.Context(), query); err != nil {
 		b.t.Fatal(err)
 	}
 }

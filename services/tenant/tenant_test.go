@@ -44,7 +44,7 @@ func setup(t *testing.T) *bundle {
 	return b
 }
 
-func (b *bundle) tenant(t *testing.T, id string) *tenantv1.Tenant {
+func (b *bundle) tenant(t *testing.T, id string) *tenantv1.Tenant { //nolint:unparam // alike with its neighbours
 	t.Helper()
 	resp, err := b.tenants.CreateTenant(t.Context(), &tenantv1.CreateTenantRequest{TenantId: id})
 	if err != nil {

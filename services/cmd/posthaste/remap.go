@@ -9,10 +9,11 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"           //nolint:depguard // a tool connects by itself
+	"github.com/nats-io/nats.go/jetstream" //nolint:depguard // the same
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -65,7 +66,7 @@ func (c *remapCmd) Run() error {
 }
 
 // remap looks at every trace of the stream.
-func (c *remapCmd) remap(ctx context.Context, js jetstream.JetStream, out io.Writer) error {
+func (c *remapCmd) remap(ctx context.Context, js jetstream.JetStream, out io.Writer) error { //nolint:contextcheck // what it starts or ends outlives the caller
 	raw := stream.NewPublisher(js, stream.Raw, stream.PublisherOptions{})
 	defer raw.Close()
 	r := remapping{cmd: c, raw: raw, changes: map[string]int{}}
@@ -143,9 +144,11 @@ func (r *remapping) print(out io.Writer) error {
 		verb = "would be mapped anew"
 	}
 	text := fmt.Sprintf("%d events of %d waybills %s.\n", r.events, r.waybills, verb)
+	var textSb146 strings.Builder
 	for _, change := range slices.Sorted(maps.Keys(r.changes)) {
-		text += fmt.Sprintf("%8d  %s\n", r.changes[change], change)
+		textSb146.WriteString(fmt.Sprintf("%8d  %s\n", r.changes[change], change))
 	}
+	text += textSb146.String()
 	_, err := io.WriteString(out, text)
 	return err
 }

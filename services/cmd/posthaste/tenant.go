@@ -340,7 +340,7 @@ func (c *quotaSetCmd) Run() error {
 			return nil, nil, err
 		}
 		t := got.GetTenant()
-		if t.Quota == nil {
+		if t.GetQuota() == nil {
 			t.Quota = &tenantv1.Quota{}
 		}
 		if c.DailyCalls != nil {

@@ -140,7 +140,7 @@ func (l *locked) await() {
 }
 
 // call makes any call, with one message there and one back.
-func (l *locked) call(ctx context.Context, m protoreflect.MethodDescriptor, req proto.Message) (proto.Message, error) {
+func (l *locked) call(ctx context.Context, m protoreflect.MethodDescriptor, req proto.Message) (proto.Message, error) { //nolint:unparam // alike with its neighbours
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	desc := &grpc.StreamDesc{ServerStreams: m.IsStreamingServer(), ClientStreams: m.IsStreamingClient()}

@@ -47,7 +47,7 @@ func startTLS(ctx context.Context, env *Env) (func(context.Context) error, error
 	}
 	env.TLS = &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) { //nolint:contextcheck // what it starts or ends outlives the caller
 			m, err := material(hello.Context(), provider)
 			if err != nil {
 				return nil, err
@@ -109,7 +109,7 @@ func startAuth(ctx context.Context, env *Env) (func(context.Context) error, erro
 	}
 	pool, closePool := env.PG, func() {}
 	if url := env.Config.Database.URL.Reveal(); pool == nil && url != "" {
-		if pool, err = pg.OpenLazily(url, keyConns); err != nil {
+		if pool, err = pg.OpenLazily(url, keyConns); err != nil { //nolint:contextcheck // what it starts or ends outlives the caller
 			return nil, err
 		}
 		closePool = pool.Close

@@ -56,19 +56,20 @@ func startNormalizer(ctx context.Context, env *Env) (func(context.Context) error
 		return s.Run, raw.Stop, nil
 	})
 	if err != nil {
-		return func(ctx context.Context) error { return errors.Join(stop(ctx), closeAll(trace, rejected)) }, err
+		return func(ctx context.Context) error { return closing(stop(ctx), trace, rejected) }, err
 	}
-	stopAudit, err := startRawAudit(env)
+	stopAudit, err := startRawAudit(env) //nolint:contextcheck // what it starts or ends outlives the caller
 	return func(ctx context.Context) error {
-		return errors.Join(stopAudit(ctx), stop(ctx), closeAll(trace, rejected))
+		return closing(errors.Join(stopAudit(ctx), stop(ctx)), trace, rejected)
 	}, err
 }
 
-func closeAll(publishers ...*stream.Publisher) error {
+// closing closes publishers after their users have stopped, with an error or not.
+func closing(stopped error, publishers ...*stream.Publisher) error {
 	for _, p := range publishers {
 		p.Close()
 	}
-	return nil
+	return stopped
 }
 
 const auditLease = 30 * time.Second

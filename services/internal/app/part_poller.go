@@ -71,7 +71,7 @@ func pollSources(c *PollConfig) ([]poller.Source, error) {
 		}
 		s := poller.Source{Adapter: a, Base: strings.TrimSuffix(c.URLs[a.Code], "/")}
 		s.Account = poller.Account{ID: secret.Reveal()[:at], Secret: secret.Reveal()[at+1:]}
-		for _, code := range strings.Fields(strings.ReplaceAll(c.Carriers[a.Code], ",", " ")) {
+		for code := range strings.FieldsSeq(strings.ReplaceAll(c.Carriers[a.Code], ",", " ")) {
 			carrier, err := track.NormalCarrier(code)
 			if err != nil {
 				return nil, fmt.Errorf("--poll-carriers: %s: %s %w", a.Code, code, err)

@@ -56,6 +56,6 @@ func startQuery(ctx context.Context, env *Env) (func(context.Context) error, err
 	if err != nil {
 		return func(ctx context.Context) error { return errors.Join(stop(ctx), stopLearner(ctx)) }, err
 	}
-	stopLevel, err := startTraceLevel(env)
+	stopLevel, err := startTraceLevel(env) //nolint:contextcheck // what it starts or ends outlives the caller
 	return func(ctx context.Context) error { return errors.Join(stopLevel(ctx), stop(ctx), stopLearner(ctx)) }, err
 }

@@ -65,7 +65,7 @@ func Recover(ctx context.Context, cfg Config, since time.Time, out io.Writer, lo
 	for _, name := range found.Lost {
 		_, _ = fmt.Fprintf(out, "%s was lost and is made anew\n", name)
 	}
-	trace := stream.NewPublisher(env.JetStream, stream.Trace, stream.PublisherOptions{})
+	trace := stream.NewPublisher(env.JetStream, stream.Trace, stream.PublisherOptions{}) //nolint:contextcheck // what it starts or ends outlives the caller
 	defer trace.Close()
 	rebuilt, err := recoveryOf(env, trace).All(ctx)
 	if err != nil {

@@ -102,7 +102,7 @@ func readSecret(path string) (string, error) {
 	if info.Size() > maxSecretFile {
 		return "", fmt.Errorf("read its secret: %s is larger than %d bytes", path, maxSecretFile)
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // the operator names it
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("read its secret: %w", err)
 	}

@@ -40,8 +40,12 @@ func TestSources_AccountsComeFromFlagsAndFiles(t *testing.T) {
 func TestSources_SayWhatIsWrongWithAccounts(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ flag, want string }{
-		{"--source-account=nobody:a=b", `"nobody"`}, {"--source-account=tnt:a=b", `"tnt"`}, {"--source-account=sf=b", "SOURCE:ACCOUNT=SECRET"},
-		{"--source-account=sf:a/b=c", "without a slash"}, {"--source-account=sf:a=@/nowhere/at/all", "account a"}, {"--source-account=kdniao:1=x", "given twice"},
+		{"--source-account=nobody:a=b", `"nobody"`},
+		{"--source-account=tnt:a=b", `"tnt"`},
+		{"--source-account=sf=b", "SOURCE:ACCOUNT=SECRET"},
+		{"--source-account=sf:a/b=c", "without a slash"},
+		{"--source-account=sf:a=@/nowhere/at/all", "account a"},
+		{"--source-account=kdniao:1=x", "given twice"},
 	} {
 		c, err := parse(t, "--kdniao=1=key", tt.flag)
 		if err == nil {

@@ -25,7 +25,7 @@ func shippo() Source {
 	s.Push = byStatus(func(r *Request) (Document, *Refusal) {
 		return bodyDocument(r, func(secret string) bool {
 			var at, sign string
-			for _, pair := range strings.Split(r.Header("Shippo-Auth-Signature"), ",") {
+			for pair := range strings.SplitSeq(r.Header("Shippo-Auth-Signature"), ",") {
 				switch name, value, _ := strings.Cut(strings.TrimSpace(pair), "="); name {
 				case "t":
 					at = value

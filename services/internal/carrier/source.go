@@ -61,7 +61,7 @@ type Facts struct {
 func (s Source) Answer(doc []byte, asked track.Waybill) ([]Part, error) {
 	parts, err := s.Split(doc)
 	for i := range parts {
-		if p := &parts[i]; p.Number == "" && p.Err == errNoNumber { //nolint:errorlint // it is that very value
+		if p := &parts[i]; p.Number == "" && p.Err == errNoNumber {
 			p.Carrier, p.Number, p.Err = asked.Carrier, asked.Number, nil
 		}
 	}

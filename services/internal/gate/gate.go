@@ -106,7 +106,7 @@ func (g *Gate) Wrap(next http.Handler, name func(*http.Request) string) http.Han
 		r.Header.Del("Content-Encoding")
 		next.ServeHTTP(w, r)
 		if failed.Load() {
-			g.failed(r.Context(), c, now)
+			g.failed(r.Context(), c, now) //nolint:contextcheck // what it starts or ends outlives the caller
 		}
 	})
 }

@@ -34,7 +34,7 @@ func door(t *testing.T, change func(*Config)) (h http.Handler, log *bytes.Buffer
 }
 
 func ask(h http.Handler, body, from string, headers ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)) //nolint:noctx // a test
 	r.RemoteAddr = from + ":1234"
 	for _, line := range headers {
 		name, value, _ := strings.Cut(line, ": ")

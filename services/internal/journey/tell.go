@@ -3,6 +3,7 @@ package journey
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 )
@@ -83,8 +84,8 @@ type Kuaidi100Node struct {
 // Kuaidi100 tells events as Kuaidi100 does with resultv2=4, the newest first.
 func Kuaidi100(com, number string, told []Event) Kuaidi100Result {
 	r := Kuaidi100Result{Message: "ok", Nu: number, Com: com, Ischeck: "0", Status: "200", State: "0", Data: []Kuaidi100Node{}}
-	for i := len(told) - 1; i >= 0; i-- {
-		e := told[i]
+	for _, e := range slices.Backward(told) {
+
 		at := chinaTime(e.At)
 		r.Data = append(r.Data, Kuaidi100Node{Time: at, Ftime: at, Context: e.Text, Location: e.City, AreaName: e.City, StatusCode: e.Kuaidi100})
 	}
@@ -142,8 +143,7 @@ func DHL(number string, told []Event) []byte {
 		Description string   `json:"description"`
 	}
 	events := make([]event, 0, len(told))
-	for i := len(told) - 1; i >= 0; i-- {
-		e := told[i]
+	for _, e := range slices.Backward(told) {
 		events = append(events, event{e.At.UTC().Format(time.RFC3339), location{address{e.City, "CN"}}, e.DHL, strings.ToUpper(e.DHL), e.Text})
 	}
 	type shipment struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -195,12 +196,7 @@ func dueChecks(ctx context.Context, tx pgx.Tx, now time.Time, limit int) ([]unpr
 }
 
 func (u *unproven) knows(c track.Carrier) bool {
-	for _, k := range u.known {
-		if k == c {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(u.known, c)
 }
 
 // other is the likeliest other carrier that has told something.

@@ -17,7 +17,7 @@ import (
 
 // Open connects a pool to url. maxConns of 0 takes the driver's default.
 func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
-	pool, err := OpenLazily(url, maxConns)
+	pool, err := OpenLazily(url, maxConns) //nolint:contextcheck // what it starts or ends outlives the caller
 	if err != nil {
 		return nil, err
 	}

@@ -91,11 +91,11 @@ func TestMeter_LetsADaysCallsThroughAndBeginsAnew(t *testing.T) {
 		if want := time.Until(midnight); last.RetryAfter != want {
 			t.Errorf("told to come again after %v, want %v", last.RetryAfter, want)
 		}
-		time.Sleep(time.Until(midnight))
+		time.Sleep(time.Until(midnight)) //nolint:forbidigo // the bubble's clock
 		if let, _ := admit(t, m, 25); let != 10 {
 			t.Errorf("%d calls were let through on the next day, want 10", let)
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) //nolint:forbidigo // the bubble's clock
 		if n := s.total(); n != 20 {
 			t.Errorf("%d calls are noted, want 20: refused ones aren't counted", n)
 		}
@@ -111,7 +111,7 @@ func TestMeter_SpreadsCallsOverSeconds(t *testing.T) {
 		if let != 5 || last.RetryAfter != 200*time.Millisecond {
 			t.Errorf("%d calls at once were let through, and told to wait %v; want 5 and 200ms", let, last.RetryAfter)
 		}
-		time.Sleep(last.RetryAfter)
+		time.Sleep(last.RetryAfter) //nolint:forbidigo // the bubble's clock
 		if let, _ := admit(t, m, 20); let != 1 {
 			t.Errorf("%d calls were let through after the wait, want 1", let)
 		}
@@ -129,11 +129,11 @@ func TestMeter_LosesNoCallWhileTheDatabaseIsAwayAndHearsOfOthers(t *testing.T) {
 		if let, _ := admit(t, m, 7); let != 7 {
 			t.Errorf("%d calls were let through while the database was away, want 7", let)
 		}
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) //nolint:forbidigo // the bubble's clock
 		s.mu.Lock()
 		s.away, s.quota.DailyCalls = false, 10
 		s.mu.Unlock()
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) //nolint:forbidigo // the bubble's clock
 		if n := s.total(); n != 7 {
 			t.Errorf("%d calls are noted, want 7", n)
 		}
@@ -144,7 +144,7 @@ func TestMeter_LosesNoCallWhileTheDatabaseIsAwayAndHearsOfOthers(t *testing.T) {
 		if let, _ := admit(t, m, 1); let != 1 {
 			t.Errorf("the tenth call was refused")
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) //nolint:forbidigo // the bubble's clock
 		if let, _ := admit(t, m, 1); let != 0 {
 			t.Errorf("an eleventh call was let through")
 		}

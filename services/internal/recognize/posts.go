@@ -33,11 +33,11 @@ SO SS ST SV TD TJ TL TM TO TT TV VA VC VE`
 // posts maps country letters to the postal operator that issues their numbers.
 var posts = sync.OnceValue(func() map[string]track.Carrier {
 	all := make(map[string]track.Carrier)
-	for _, pair := range strings.Fields(namedPosts) {
+	for pair := range strings.FieldsSeq(namedPosts) {
 		country, code, _ := strings.Cut(pair, ":")
 		all[country] = track.Carrier(code)
 	}
-	for _, country := range strings.Fields(otherPosts) {
+	for country := range strings.FieldsSeq(otherPosts) {
 		all[country] = track.Carrier("post-" + strings.ToLower(country))
 	}
 	return all

@@ -103,10 +103,12 @@ func (d *document) operation(paths object, rpc protoreflect.MethodDescriptor, r 
 				names = []string{"carrierCode", "waybillNumber"}
 			}
 			out := p[1]
+			var outSb106 strings.Builder
 			for _, n := range names {
 				params = append(params, object{"name": n, "in": "path", "required": true, "schema": object{"type": "string"}})
-				out += "/{" + n + "}"
+				outSb106.WriteString("/{" + n + "}")
 			}
+			out += outSb106.String()
 			return out
 		})
 	})

@@ -56,7 +56,7 @@ func checkAccess(t *testing.T, name string, m protoreflect.MethodDescriptor) {
 		return
 	}
 	d := m.Input()
-	for _, part := range strings.Split(a.Names, ".") {
+	for part := range strings.SplitSeq(a.Names, ".") {
 		var fd protoreflect.FieldDescriptor
 		if d != nil {
 			fd = d.Fields().ByName(protoreflect.Name(part))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -74,7 +75,7 @@ func TestAudit_NamesWhatAFlippedBitLost(t *testing.T) {
 		p := stream.NewPublisher(js, stream.Raw, stream.PublisherOptions{})
 		defer p.Close()
 		for i := from; i <= to; i++ {
-			if err := p.Publish(t.Context(), stream.Message{Subject: subject.Raw("test", "sf", fmt.Sprint(i)), Data: body(i)}); err != nil {
+			if err := p.Publish(t.Context(), stream.Message{Subject: subject.Raw("test", "sf", strconv.Itoa(i)), Data: body(i)}); err != nil {
 				t.Fatal(err)
 			}
 		}

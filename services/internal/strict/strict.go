@@ -183,7 +183,7 @@ func Text(s string) string {
 // unseen are C0 and C1 controls, and marks that turn or hide what is shown.
 func unseen(r rune) bool {
 	switch {
-	case r < ' ', 0x7f <= r && r <= 0x9f, 0x202a <= r && r <= 0x202e, 0x2066 <= r && r <= 0x2069, 0x2028 == r, 0x2029 == r, r == 0xfeff:
+	case r < ' ', 0x7f <= r && r <= 0x9f, 0x202a <= r && r <= 0x202e, 0x2066 <= r && r <= 0x2069, r == 0x2028, r == 0x2029, r == 0xfeff:
 		return true
 	}
 	return 0x200e <= r && r <= 0x200f || 0x206a <= r && r <= 0x206f || r == 0x061c || 0xfff9 <= r && r <= 0xfffb || 0xe0000 <= r && r <= 0xe007f

@@ -60,7 +60,7 @@ func TestText_LeavesWhatIsShown(t *testing.T) {
 func TestJSON_TakesRealDocuments(t *testing.T) {
 	t.Parallel()
 	n := 0
-	err := filepath.WalkDir(testkit.SamplesDir(t), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(testkit.SamplesDir(t), func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || filepath.Ext(path) != ".json" {
 			return err
 		}

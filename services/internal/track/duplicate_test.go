@@ -2,6 +2,7 @@ package track
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -45,7 +46,7 @@ func TestMerge_OneTruthOfSeveralSources(t *testing.T) {
 		var set []Event
 		for i, sub := range journey {
 			minute := i * 60
-			set = append(set, by("sf", SourceCarrierPush, fmt.Sprint(i), minute, sub))
+			set = append(set, by("sf", SourceCarrierPush, strconv.Itoa(i), minute, sub))
 			if rapid.Bool().Draw(t, "polled") {
 				set = append(set, by("sf", SourceCarrierPoll, fmt.Sprint("polled", i), minute, sub))
 			}
@@ -54,7 +55,7 @@ func TestMerge_OneTruthOfSeveralSources(t *testing.T) {
 				if c, ok := coarse[sub]; ok && rapid.Bool().Draw(t, "coarse") {
 					vague = c
 				}
-				e := by("17track", SourceAggregatorPush, fmt.Sprint(i), minute+rapid.IntRange(0, 1).Draw(t, "minute"), vague)
+				e := by("17track", SourceAggregatorPush, strconv.Itoa(i), minute+rapid.IntRange(0, 1).Draw(t, "minute"), vague)
 				if rapid.Bool().Draw(t, "no offset") {
 					e.Time.Offset, e.Time.OffsetSource = 0, OffsetUnknown
 				}

@@ -140,7 +140,7 @@ func (n *Nemesis) powerCut(ctx context.Context, out *record.Fault) error {
 		// The all-in-one's PostgreSQL stops with it.
 		n.World.Freeze(name)
 	}
-	err := d.cut(ctx, func() {
+	err := d.cut(ctx, func() { //nolint:contextcheck // what it starts or ends outlives the caller
 		for _, name := range all {
 			n.World.Kill(name)
 		}
@@ -191,7 +191,7 @@ func without(list []string, name string) []string {
 
 // flip stops the server, changes one bit of a stream's block, and starts it
 // again.
-func (n *Nemesis) flip(ctx context.Context, f Planned, out *record.Fault) error {
+func (n *Nemesis) flip(_ context.Context, f Planned, out *record.Fault) error {
 	p := n.World.Process(world.NATS)
 	p.Down(syscall.SIGTERM)
 	out.DownFrom = n.Out.Now()

@@ -214,7 +214,7 @@ func (n *Nemesis) network(ctx context.Context, f Planned) (err error) {
 		err = p.BlackHole(f.OneWay)
 	}
 	_ = pause.For(ctx, f.Length)
-	return errors.Join(err, p.Heal())
+	return errors.Join(err, p.Heal()) //nolint:contextcheck // what it starts or ends outlives the caller
 }
 
 // terminate ends all backends again and again.

@@ -36,10 +36,14 @@ type Planned struct {
 func Smoke(seed uint64, from, to time.Duration, w Abilities) []Planned {
 	r := rand.New(rand.NewPCG(seed, 0xfa017)) //nolint:gosec // it has to replay
 	faults := []Planned{
-		{Kind: record.FaultKill, Targets: []string{"ingest"}}, {Kind: record.FaultKill, Targets: []string{"normalizer"}},
-		{Kind: record.FaultKill, Targets: []string{"subscription"}}, {Kind: record.FaultKill, Targets: []string{"delivery"}},
-		{Kind: record.FaultKill, Targets: []string{world.NATS}}, {Kind: record.FaultKill, Targets: []string{world.PostgreSQL}},
-		{Kind: record.FaultPause, Targets: []string{"delivery"}}, {Kind: record.FaultCut, Targets: []string{"delivery-postgres"}},
+		{Kind: record.FaultKill, Targets: []string{"ingest"}},
+		{Kind: record.FaultKill, Targets: []string{"normalizer"}},
+		{Kind: record.FaultKill, Targets: []string{"subscription"}},
+		{Kind: record.FaultKill, Targets: []string{"delivery"}},
+		{Kind: record.FaultKill, Targets: []string{world.NATS}},
+		{Kind: record.FaultKill, Targets: []string{world.PostgreSQL}},
+		{Kind: record.FaultPause, Targets: []string{"delivery"}},
+		{Kind: record.FaultCut, Targets: []string{"delivery-postgres"}},
 	}
 	if !w.NATS {
 		for i := range faults {

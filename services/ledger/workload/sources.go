@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,8 +71,8 @@ func kuaidi100Form(j *journey, events []int, poison string) url.Values {
 		StatusCode string `json:"statusCode"`
 	}
 	var nodes []node
-	for i := len(events) - 1; i >= 0; i-- { // the newest first
-		e := &j.events[events[i]]
+	for _, event := range slices.Backward(events) { // the newest first
+		e := &j.events[event]
 		nodes = append(nodes, node{e.Time.Format(time.DateTime), e.Time.Format(time.DateTime), e.text, "浙江,杭州市", e.code})
 	}
 	param := encode(map[string]any{"status": "polling", "message": "", "autoCheck": "0", "lastResult": map[string]any{
