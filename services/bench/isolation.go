@@ -230,7 +230,7 @@ func (r *isolation) dead(ctx context.Context, _ *IsolationResult, measure func()
 	}()
 	err = measure()
 	stop()
-	_ = <-done // it was stopped
+	<-done //nolint:errcheck // it was stopped
 	if err != nil {
 		return err
 	}
@@ -270,7 +270,7 @@ func (r *isolation) flood(ctx context.Context, _ *IsolationResult, measure func(
 	took := time.Since(began)
 	r.say("          the flood: %.0f events/s", float64(f.sent.Load()-sent)/took.Seconds())
 	stop()
-	_ = <-done // it was stopped
+	<-done //nolint:errcheck // it was stopped
 	if err != nil {
 		return err
 	}

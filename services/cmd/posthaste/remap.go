@@ -66,8 +66,8 @@ func (c *remapCmd) Run() error {
 }
 
 // remap looks at every trace of the stream.
-func (c *remapCmd) remap(ctx context.Context, js jetstream.JetStream, out io.Writer) error { //nolint:contextcheck // what it starts or ends outlives the caller
-	raw := stream.NewPublisher(js, stream.Raw, stream.PublisherOptions{})
+func (c *remapCmd) remap(ctx context.Context, js jetstream.JetStream, out io.Writer) error {
+	raw := stream.NewPublisher(js, stream.Raw, stream.PublisherOptions{}) //nolint:contextcheck // what is queued is sent after a stop too
 	defer raw.Close()
 	r := remapping{cmd: c, raw: raw, changes: map[string]int{}}
 	err := stream.Each(ctx, js, stream.Trace, func(m stream.Stored) error { return r.look(ctx, m.Data) })
@@ -144,11 +144,11 @@ func (r *remapping) print(out io.Writer) error {
 		verb = "would be mapped anew"
 	}
 	text := fmt.Sprintf("%d events of %d waybills %s.\n", r.events, r.waybills, verb)
-	var textSb146 strings.Builder
+	var changes strings.Builder
 	for _, change := range slices.Sorted(maps.Keys(r.changes)) {
-		textSb146.WriteString(fmt.Sprintf("%8d  %s\n", r.changes[change], change))
+		_, _ = fmt.Fprintf(&changes, "%8d  %s\n", r.changes[change], change)
 	}
-	text += textSb146.String()
+	text += changes.String()
 	_, err := io.WriteString(out, text)
 	return err
 }
