@@ -34,7 +34,9 @@ func TestStop_UnderLoadLosesAndRepeatsNothing(t *testing.T) {
 			// Event n of each waybill, round by round, until a call fails: the stop.
 			ids := make(map[string]bool)
 			defer func() { accepted <- ids }()
-			for n := 0; ; n++ {
+			// Not for ever: a slow machine would make traces of many thousand events.
+			const rounds = 60
+			for n := range rounds {
 				var events []client.ReportedEvent
 				for i := range numbers {
 					e := moving(numbers[i], 1)
