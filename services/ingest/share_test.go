@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,23 +90,23 @@ func TestShares_RefusesWhatWouldWaitForLong(t *testing.T) {
 		if _, err := s.each(t.Context(), "well", traces(1), true, keep); err != nil {
 			t.Fatal(err)
 		}
-		refused, kept := 0, 0
+		var refused, kept atomic.Int64
 		for range 20 {
 			go func() {
 				_, err := s.each(t.Context(), "flood", traces(100), true, keep)
 				switch {
 				case errors.Is(err, errBusy):
-					refused++
+					refused.Add(1)
 				case err == nil:
-					kept++
+					kept.Add(1)
 				}
 			}()
 			synctest.Wait()
 		}
 		time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
 		synctest.Wait()
-		if refused == 0 || kept < 5 {
-			t.Errorf("%d were kept and %d refused", kept, refused)
+		if refused.Load() == 0 || kept.Load() < 5 {
+			t.Errorf("%d were kept and %d refused", kept.Load(), refused.Load())
 		}
 	})
 }
