@@ -49,9 +49,8 @@ func (s *Service) runWebhooks(ctx context.Context) error {
 			return err
 		}
 		defer c.Stop()
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := pg.Within(ctx, owned)
 		defer cancel()
-		defer context.AfterFunc(owned, cancel)()
 		w := &webhooks{Service: s, queues: map[string]*[]*stream.Received{}}
 		defer w.running.Wait()
 		for {

@@ -74,9 +74,8 @@ func (w *worker) wake() {
 // work asks for what is due and sleeps until something is, as long as the source
 // is this instance's.
 func (w *worker) work(ctx, owned context.Context, _ pg.Lease) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := pg.Within(ctx, owned)
 	defer cancel()
-	defer context.AfterFunc(owned, cancel)()
 	for {
 		now := w.cfg.Now()
 		if until, why := w.breaker.open(now); !until.IsZero() {

@@ -172,9 +172,8 @@ func (s *shard) run(ctx context.Context) error {
 // work takes the consumer over and does one thing at a time, until ctx or owned
 // ends. What is done is done under owned.
 func (s *shard) work(ctx, owned context.Context, l pg.Lease) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := pg.Within(ctx, owned)
 	defer cancel()
-	defer context.AfterFunc(owned, cancel)()
 	c, err := s.cfg.Consume(ctx, stream.ConsumerOptions{Stream: stream.Trace, Durable: s.name, Kind: "trace", Slots: s.slots})
 	if err != nil {
 		return err

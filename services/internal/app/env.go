@@ -14,12 +14,15 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/embedded"
 	"github.com/posthaste/posthaste/services/internal/identity"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/quota"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 	"github.com/posthaste/posthaste/services/internal/stream"
+	"github.com/posthaste/posthaste/services/internal/track"
 )
 
 // Env is what parts share. A part fills in what it makes; a part that needs it
@@ -124,3 +127,13 @@ func (e *Env) await(ctx context.Context, what string, try func(context.Context) 
 type permanentError struct{ error }
 
 func (p permanentError) Unwrap() error { return p.error }
+
+// lastTraces reads the newest TRACE message of each subject.
+func (e *Env) lastTraces(ctx context.Context, subjects []string) (map[string]stream.Stored, error) {
+	return stream.LastMessages(ctx, e.JetStream, stream.Trace, subjects)
+}
+
+// projectedTraces reads traces from their projection; see [pg.Traces].
+func (e *Env) projectedTraces(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
+	return pg.Traces(ctx, e.PG, waybills)
+}

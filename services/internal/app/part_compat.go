@@ -10,7 +10,6 @@ import (
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/recognize"
-	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/track"
 	"github.com/posthaste/posthaste/services/internal/wire"
 )
@@ -45,7 +44,7 @@ func traces(ctx context.Context, env *Env, waybills []track.Waybill) (map[track.
 	for i, w := range waybills {
 		subjects[i] = subject.Trace(string(w.Carrier), string(w.Number))
 	}
-	last, err := stream.LastMessages(ctx, env.JetStream, stream.Trace, subjects)
+	last, err := env.lastTraces(ctx, subjects)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +63,7 @@ func traces(ctx context.Context, env *Env, waybills []track.Waybill) (map[track.
 	if len(missing) == 0 {
 		return found, nil
 	}
-	projected, err := pg.Traces(ctx, env.PG, missing)
+	projected, err := env.projectedTraces(ctx, missing)
 	if err != nil {
 		return nil, err
 	}

@@ -24,9 +24,7 @@ func startDelivery(_ context.Context, env *Env) (func(context.Context) error, er
 		Consume: func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error) {
 			return stream.NewConsumer(ctx, env.JetStream, opts)
 		},
-		Last: func(ctx context.Context, subjects []string) (map[string]stream.Stored, error) {
-			return stream.LastMessages(ctx, env.JetStream, stream.Trace, subjects)
-		},
+		Last: env.lastTraces,
 		Trim: func(ctx context.Context, durables []string) error {
 			return stream.TrimAcknowledged(ctx, env.JetStream, stream.Push, durables)
 		},

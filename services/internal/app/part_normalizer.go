@@ -40,9 +40,7 @@ func startNormalizer(ctx context.Context, env *Env) (func(context.Context) error
 		}
 		s, err := normalizer.New(normalizer.Config{
 			Raw: raw, Consumer: durable, Trace: trace, Rejected: rejected,
-			Newest: func(ctx context.Context, subjects []string) (map[string]stream.Stored, error) {
-				return stream.LastMessages(ctx, env.JetStream, stream.Trace, subjects)
-			},
+			Newest: env.lastTraces,
 			History: func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
 				return pg.History(ctx, env.PG, waybills)
 			},
@@ -89,9 +87,8 @@ func startRawAudit(env *Env) (func(context.Context) error, error) {
 	return env.run("raw-audit", func(ctx context.Context) error {
 		opts := pg.LeaseOptions{Name: "raw-audit", Owner: rand.Text(), TTL: auditLease, Pause: auditLease / 3, Log: env.Log}
 		return pg.Hold(ctx, env.PG, opts, func(ctx, owned context.Context, _ pg.Lease) error {
-			ctx, cancel := context.WithCancel(ctx)
+			ctx, cancel := pg.Within(ctx, owned)
 			defer cancel()
-			defer context.AfterFunc(owned, cancel)()
 			return stream.Audit(ctx, env.JetStream, stream.AuditOptions{
 				Stream: stream.Raw, Durable: "normalizer-audit", Consumers: durables,
 				Gap: func(ctx context.Context, g stream.Gap) {

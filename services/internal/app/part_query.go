@@ -22,9 +22,7 @@ func startQuery(ctx context.Context, env *Env) (func(context.Context) error, err
 	store := pg.NewQuery(env.PG)
 	trackingv1.RegisterWaybillServiceServer(env.GRPC, query.New(query.Config{
 		Store: store,
-		Last: func(ctx context.Context, subjects []string) (map[string]stream.Stored, error) {
-			return stream.LastMessages(ctx, env.JetStream, stream.Trace, subjects)
-		},
+		Last:  env.lastTraces,
 		Present: func(ctx context.Context, subject string) (stream.Stored, error) {
 			return stream.LastMessage(ctx, env.JetStream, stream.Trace, subject)
 		},

@@ -7,11 +7,9 @@ import (
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
 	tenantv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1"
-	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
-	"github.com/posthaste/posthaste/services/internal/track"
 	"github.com/posthaste/posthaste/services/subscription"
 	"github.com/posthaste/posthaste/services/tenant"
 )
@@ -37,13 +35,9 @@ func startSubscription(_ context.Context, env *Env) (func(context.Context) error
 		Consume: func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error) {
 			return stream.NewConsumer(ctx, env.JetStream, opts)
 		},
-		Last: func(ctx context.Context, subjects []string) (map[string]stream.Stored, error) {
-			return stream.LastMessages(ctx, env.JetStream, stream.Trace, subjects)
-		},
-		Projected: func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
-			return pg.Traces(ctx, env.PG, waybills)
-		},
-		Mask: env.Config.Privacy.masks,
+		Last:      env.lastTraces,
+		Projected: env.projectedTraces,
+		Mask:      env.Config.Privacy.masks,
 		Oldest: func(ctx context.Context) (time.Time, bool, error) {
 			return stream.Oldest(ctx, env.JetStream, stream.Push)
 		},

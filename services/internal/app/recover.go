@@ -12,7 +12,6 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 
-	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/recovery"
@@ -30,13 +29,9 @@ func recoveryOf(env *Env, trace *stream.Publisher) recovery.Config {
 			})
 			return page, err
 		},
-		Traces: func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
-			return pg.Traces(ctx, env.PG, waybills)
-		},
-		Last: func(ctx context.Context, subjects []string) (map[string]stream.Stored, error) {
-			return stream.LastMessages(ctx, env.JetStream, stream.Trace, subjects)
-		},
-		Store: trace.Store, MaxAge: env.Config.Stream.TraceMaxAge, Log: env.Log, Now: env.now,
+		Traces: env.projectedTraces,
+		Last:   env.lastTraces,
+		Store:  trace.Store, MaxAge: env.Config.Stream.TraceMaxAge, Log: env.Log, Now: env.now,
 	}
 }
 
@@ -105,9 +100,8 @@ func startTraceLevel(env *Env) (func(context.Context) error, error) {
 	stop := env.run("trace-level", func(ctx context.Context) error {
 		opts := pg.LeaseOptions{Name: "trace-level", Owner: rand.Text(), TTL: levelLease, Pause: levelPause, Log: env.Log}
 		return pg.Hold(ctx, env.PG, opts, func(ctx, owned context.Context, _ pg.Lease) error {
-			ctx, cancel := context.WithCancel(ctx)
+			ctx, cancel := pg.Within(ctx, owned)
 			defer cancel()
-			defer context.AfterFunc(owned, cancel)()
 			r := recoveryOf(env, trace)
 			if hurry {
 				n, err := r.All(ctx)

@@ -45,6 +45,17 @@ func Hold(ctx context.Context, pool *pgxpool.Pool, opts LeaseOptions, work func(
 	}
 }
 
+// Within is ctx, which ends with owned too: for work of which nothing need be
+// finished when it is asked to stop.
+func Within(ctx, owned context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(owned, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
 func own(ctx context.Context, pool *pgxpool.Pool, opts LeaseOptions, l Lease, work func(ctx, owned context.Context, l Lease) error) error {
 	owned, lose := context.WithCancelCause(context.WithoutCancel(ctx))
 	var renewing sync.WaitGroup

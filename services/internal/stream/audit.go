@@ -177,18 +177,9 @@ func (a *audit) acknowledge(ctx context.Context, s jetstream.Stream) error {
 	if err != nil {
 		return err
 	}
-	floor := info.State.LastSeq
-	for _, name := range a.opts.Consumers {
-		c, err := s.Consumer(ctx, name)
-		if errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if info := c.CachedInfo(); info.NumPending > 0 || info.NumAckPending > 0 {
-			floor = min(floor, info.AckFloor.Stream)
-		}
+	floor, err := acknowledgedFloor(ctx, s, info.State.LastSeq, a.opts.Consumers)
+	if err != nil {
+		return err
 	}
 	done := -1
 	for i, m := range a.samples {

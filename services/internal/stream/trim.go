@@ -34,22 +34,34 @@ func TrimAcknowledged(ctx context.Context, js jetstream.JetStream, stream string
 	if err != nil {
 		return fmt.Errorf("trim %s: %w", stream, err)
 	}
-	// Asked before the consumers: one with nothing left has then seen all up to
-	// it.
-	floor := s.CachedInfo().State.LastSeq
+	floor, err := acknowledgedFloor(ctx, s, s.CachedInfo().State.LastSeq, durables)
+	if err != nil {
+		return fmt.Errorf("trim %s: %w", stream, err)
+	}
+	if floor == 0 {
+		return nil
+	}
+	return Trim(ctx, js, stream, floor)
+}
+
+// acknowledgedFloor is the sequence up to which all durables have acknowledged
+// everything; 0 while one of them doesn't exist yet. last is the stream's last one,
+// asked before: a consumer with nothing left has then seen all up to it.
+func acknowledgedFloor(ctx context.Context, s jetstream.Stream, last uint64, durables []string) (uint64, error) {
+	floor := last
 	for _, d := range durables {
 		c, err := s.Consumer(ctx, d)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return nil
+			return 0, nil
 		}
 		if err != nil {
-			return fmt.Errorf("trim %s: consumer %s: %w", stream, d, err)
+			return 0, fmt.Errorf("consumer %s: %w", d, err)
 		}
 		if info := c.CachedInfo(); info.NumPending > 0 || info.NumAckPending > 0 {
 			floor = min(floor, info.AckFloor.Stream)
 		}
 	}
-	return Trim(ctx, js, stream, floor)
+	return floor, nil
 }
 
 // Oldest is when the oldest message of a stream was stored; false when there is
