@@ -60,11 +60,13 @@ func (rc *Receiver) Script(answers ...Answer) {
 	rc.script = append(rc.script, answers...)
 }
 
-// Always says how requests are answered that nothing else is said about.
-func (rc *Receiver) Always(a Answer) {
+// Always says how requests are answered from now on that nothing else is said
+// about, and returns how many arrived before: those get another answer.
+func (rc *Receiver) Always(a Answer) (before int) {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
 	rc.always = a
+	return len(rc.requests)
 }
 
 // On says how requests to a path are answered when the script is empty.
