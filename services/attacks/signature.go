@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -236,9 +237,9 @@ func (o *Outcome) retried(ctx context.Context, w *World, p *product, words strin
 	n = min(max(n, 2), 6)
 	secret := webhook.NewSecret()
 	w.own = append(w.own, secret)
-	count := 0
+	var count atomic.Int64
 	w.receiver.respond(func(rw http.ResponseWriter, _ *http.Request) {
-		if count++; count < n {
+		if count.Add(1) < int64(n) {
 			rw.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
