@@ -199,12 +199,18 @@ func (s *shard) probeDelay(l *lane, asked time.Duration) time.Duration {
 
 // retry keeps a push in its subscription's row.
 func (s *shard) retry(l *lane, it *item, a *pg.Attempt, reason string) {
-	s.pending.outcomes.Retry(a, l.slot(), it.receive, it.first, it.body, reason)
-	s.change(l, it.sub, a.Next)
-	if a.Next.IsZero() {
-		s.pending.tells = true
+	if _, cancelled := s.cancelled[it.sub]; cancelled {
+		// It was cancelled during the attempt: a row would stay for ever.
+		s.pending.outcomes.Drop(it.sub)
+		s.change(l, it.sub, time.Time{})
+	} else {
+		s.pending.outcomes.Retry(a, l.slot(), it.receive, it.first, it.body, reason)
+		s.change(l, it.sub, a.Next)
+		if a.Next.IsZero() {
+			s.pending.tells = true
+		}
+		s.owes(l, it.sub)
 	}
-	s.owes(l, it.sub)
 	if it.msg != nil {
 		s.pending.done = append(s.pending.done, it.msg)
 	}

@@ -19,7 +19,8 @@ type batch struct {
 	changed  []change           // rows that it changes
 	park     map[*lane]bool     // lanes of which what waits is parked
 	gone     []*lane
-	tells    bool // events, or what events are made of
+	ended    []string // subscriptions that were cancelled
+	tells    bool     // events, or what events are made of
 }
 
 // change is a change of a subscription's row.
@@ -30,7 +31,7 @@ type change struct {
 }
 
 func (b *batch) empty() bool {
-	return b.outcomes.Empty() && len(b.done) == 0 && len(b.park) == 0
+	return b.outcomes.Empty() && len(b.done) == 0 && len(b.park) == 0 && len(b.ended) == 0
 }
 
 func (b *batch) acknowledge(sub string, revision track.Revision) {
@@ -77,6 +78,9 @@ func (s *shard) flush() {
 	for l := range b.park {
 		b.outcomes.ParkAll(l.place(), l.settings.reason, now)
 		b.tells = true
+	}
+	if len(b.ended) > 0 {
+		b.outcomes.DropAll(b.ended, s.slots)
 	}
 	s.committing = true
 	s.running.Go(func() { s.commit(b) })

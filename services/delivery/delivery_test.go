@@ -421,3 +421,45 @@ func TestDelivery_ACancelledSubscriptionIsOwedNothing(t *testing.T) {
 	b.exec(`UPDATE subscription SET state = 4, update_time = now()`)
 	b.stored(`SELECT count(*) = 0 FROM owed_push`)
 }
+
+// What is parked for good has no time at which anybody would look at it again.
+func TestDelivery_CancellingRemovesWhatIsParked(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	rc := testkit.NewReceiver(t)
+	rc.Always(testkit.Status(http.StatusServiceUnavailable))
+	b.endpoint("ep_1", rc.URL)
+	b.exec(`UPDATE endpoint SET retry_policy = $1`, pg.RetryPolicy{Delays: []time.Duration{time.Millisecond}, MaxAttempts: 1})
+	b.subscribe("sub_1", "ep_1")
+	b.deliver()
+	b.send("sub_1", "ep_1")
+	b.stored(`SELECT count(park_time) = 1 FROM owed_push`)
+	b.exec(`UPDATE subscription SET state = 4, update_time = now()`)
+	b.stored(`SELECT count(*) = 0 FROM owed_push`)
+}
+
+// An attempt that was under way when its subscription was cancelled leaves no row.
+func TestDelivery_CancellingDuringAnAttemptLeavesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	rc := testkit.NewReceiver(t)
+	failing, release := testkit.Held(testkit.Status(http.StatusServiceUnavailable))
+	rc.Script(failing)
+	b.endpoint("ep_1", rc.URL)
+	b.exec(`UPDATE endpoint SET timeout = '1 minute', retry_policy = $1`, pg.RetryPolicy{Delays: []time.Duration{time.Millisecond}, MaxAttempts: 1})
+	b.subscribe("sub_1", "ep_1")
+	b.subscribe("sub_2", "ep_1")
+	b.deliver()
+	b.send("sub_1", "ep_1")
+	rc.Next()
+	b.exec(`UPDATE subscription SET state = 4, update_time = now() WHERE id = 'sub_1'`)
+	// What is heard of later says that the cancellation was heard.
+	rc.Script(testkit.Status(http.StatusServiceUnavailable))
+	b.send("sub_2", "ep_1")
+	b.stored(`SELECT count(park_time) = 1 FROM owed_push`)
+	b.exec(`UPDATE subscription SET state = 4, update_time = now() WHERE id = 'sub_2'`)
+	b.stored(`SELECT count(*) = 0 FROM owed_push`)
+	release()
+	b.stored(`SELECT count(*) = 2 FROM attempt`)
+	b.stored(`SELECT count(*) = 0 FROM owed_push`)
+}

@@ -82,8 +82,12 @@ func (s *Service) listen(ctx context.Context) error {
 	}
 }
 
-// cancel notes that a subscription was cancelled: nothing more begins for it.
-func (s *shard) cancel(sub string) { s.cancelled[sub] = s.cfg.Now() }
+// cancel notes that a subscription was cancelled: nothing more begins for it, and
+// what it was owed goes.
+func (s *shard) cancel(sub string) {
+	s.cancelled[sub] = s.cfg.Now()
+	s.pending.ended = append(s.pending.ended, sub)
+}
 
 // refresh reads what the owners of endpoints and subscriptions changed, beside
 // the shard's goroutine.
@@ -164,7 +168,7 @@ func (s *shard) refreshed(ids []string, found map[string]pg.Endpoint, cancelled 
 		}
 	}
 	for _, sub := range cancelled {
-		s.cancelled[sub] = now
+		s.cancel(sub)
 	}
 	for _, id := range ids {
 		e, ok := found[id]

@@ -44,6 +44,7 @@ type (
 		Traces(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error)
 		KeepPartitions(ctx context.Context, now time.Time, ahead int, retention time.Duration) error
 		DropOldSecrets(ctx context.Context, now time.Time) error
+		DropEnded(ctx context.Context, limit int) error
 	}
 	publisher interface {
 		Publish(ctx context.Context, msgs ...stream.Message) error
@@ -101,7 +102,9 @@ const (
 	partitionsAhead = 3
 	trimInterval    = 5 * time.Second
 	keepInterval    = time.Hour
-	retryPause      = 500 * time.Millisecond
+	// maxEnded rows of cancelled subscriptions are removed at once.
+	maxEnded   = 10000
+	retryPause = 500 * time.Millisecond
 	// maxUnacknowledged messages of a shard are handed out at once.
 	maxUnacknowledged = 20_000
 	// prefetch bounds memory: each may be a bundle.
@@ -161,6 +164,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return errors.Join(
 				s.cfg.Store.KeepPartitions(ctx, now, partitionsAhead, s.cfg.Retention),
 				s.cfg.Store.DropOldSecrets(ctx, now),
+				s.cfg.Store.DropEnded(ctx, maxEnded),
 			)
 		})
 	})

@@ -67,6 +67,11 @@ func (d *Delivery) DropOldSecrets(ctx context.Context, now time.Time) error {
 	return DropOldSecrets(ctx, d.pool, now)
 }
 
+// DropEnded is [DropEnded] with the store's pool.
+func (d *Delivery) DropEnded(ctx context.Context, limit int) error {
+	return DropEnded(ctx, d.pool, limit)
+}
+
 // KeepPartitions is [KeepAttemptPartitions] with the store's pool.
 func (d *Delivery) KeepPartitions(ctx context.Context, now time.Time, ahead int, retention time.Duration) error {
 	return KeepAttemptPartitions(ctx, d.pool, now, ahead, retention)

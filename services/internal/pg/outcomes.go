@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/internal/track"
 )
@@ -111,6 +112,24 @@ func (o *Outcomes) Settle(subscription string, after, upTo track.Revision, now t
 // Drop records that a subscription is owed nothing any more.
 func (o *Outcomes) Drop(subscription string) {
 	o.queue(`DELETE FROM owed_push WHERE subscription_id = $1`, subscription)
+}
+
+// DropAll is [Outcomes.Drop] of those of some subscriptions whose rows are in some
+// slots.
+func (o *Outcomes) DropAll(subscriptions []string, slots []subject.Slot) {
+	o.queue(`DELETE FROM owed_push WHERE subscription_id = ANY($1) AND slot = ANY($2)`, subscriptions, smallints(slots))
+}
+
+// DropEnded removes what cancelled subscriptions were owed, at most limit rows:
+// those whose cancellation nobody heard of when it came.
+func DropEnded(ctx context.Context, pool *pgxpool.Pool, limit int) error {
+	const query = `
+		DELETE FROM owed_push WHERE subscription_id IN (
+			SELECT o.subscription_id FROM owed_push o JOIN subscription s ON s.id = o.subscription_id WHERE s.state = 4 LIMIT $1)`
+	if _, err := pool.Exec(ctx, query, limit); err != nil {
+		return fmt.Errorf("drop what cancelled subscriptions were owed: %w", err)
+	}
+	return nil
 }
 
 // Place is whose rows are parked.

@@ -48,6 +48,8 @@ type Player struct {
 type subscription struct {
 	made chan struct{} // closed when it is
 	id   string
+	// turn is held by who manages it: two calls at once would have no order.
+	turn sync.Mutex
 }
 
 // Open connects to a world.
@@ -135,6 +137,13 @@ func (p *Player) Play(ctx context.Context, began time.Duration, patience <-chan 
 // step does an operation until it is answered for good.
 func (p *Player) step(ctx context.Context, s *Step, patience <-chan struct{}) {
 	const longest = 5 * time.Second
+	switch s.Kind {
+	case record.KindCancel, record.KindPause, record.KindResume:
+		turn := &p.subs[s.Subscription].turn
+		turn.Lock()
+		defer turn.Unlock()
+	default:
+	}
 	wait := time.Second
 	for try := 1; ; try++ {
 		op := p.try(ctx, s, try, patience)
