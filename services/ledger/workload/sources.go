@@ -46,6 +46,9 @@ func kdniaoForm(j *journey, events []int, poison string) url.Values {
 		e := &j.events[n]
 		it.Traces = append(it.Traces, entry{e.Time.Format(time.DateTime), e.text, "杭州市", e.code})
 		it.State, it.StateEx, it.Location = "2", e.code, "杭州市"
+		if e.Status == "" {
+			it.State = "" // it would give a status to what the plan gives none
+		}
 	}
 	data := encode(map[string]any{"PushTime": it.Traces[len(it.Traces)-1].AcceptTime, "EBusinessID": world.KdniaoAccount, "Count": "1", "Data": []item{it}})
 	key := world.KdniaoKey
