@@ -20,6 +20,7 @@ import (
 	"github.com/posthaste/posthaste/pkg/webhook"
 	"github.com/posthaste/posthaste/services/delivery"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
+	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/internal/testkit"
 )
@@ -343,5 +344,41 @@ func TestDelivery_ParksAllThatADeadEndpointIsOwedAtTheHorizon(t *testing.T) {
 	var most int
 	if err := b.pool.QueryRow(t.Context(), `SELECT max(number) FROM attempt`).Scan(&most); err != nil || most > 4 {
 		t.Errorf("a push was attempted %d times, %v; the policy says 4", most, err)
+	}
+}
+
+// When nothing is parked there is nothing to wait for: an idle shard mustn't ask
+// again and again.
+func TestTellParked_WaitsForNothingWhenNothingIsParked(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	store := pg.NewDelivery(b.pool)
+	l, ok, err := pg.Acquire(t.Context(), b.pool, "idle", "test", time.Minute)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	tell := func() time.Duration {
+		t.Helper()
+		wait, err := store.TellParked(t.Context(), l, []subject.Slot{1}, time.Hour, func(p pg.Parked) (*pg.OpsEvent, error) {
+			return &pg.OpsEvent{ID: "ops_" + p.EndpointID, Slot: p.Slot, TenantID: p.TenantID, Kind: "pushes_parked", Body: []byte("told")}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wait
+	}
+	if wait := tell(); wait != 0 {
+		t.Errorf("nothing is parked, and it is looked at again after %s", wait)
+	}
+	b.endpoint("ep_1", "http://127.0.0.1:1/")
+	const parked = `INSERT INTO endpoint_health AS h (endpoint_id, tenant_id, slot, parked_count, parked_reason) VALUES ('ep_1', $1, 1, 1, 'retries_spent')
+		ON CONFLICT (endpoint_id) DO UPDATE SET parked_count = h.parked_count + 1`
+	b.exec(parked, tenant)
+	if wait := tell(); wait != 0 {
+		t.Errorf("it was told, and is looked at again after %s", wait)
+	}
+	b.exec(parked, tenant)
+	if wait := tell(); wait <= 0 || wait > time.Hour {
+		t.Errorf("it was told less than an hour ago, and is looked at again after %s", wait)
 	}
 }

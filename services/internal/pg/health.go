@@ -131,14 +131,14 @@ func TellParked(ctx context.Context, pool *pgxpool.Pool, lease Lease, slots []su
 			}
 		}
 		const next = `
-			SELECT greatest(min(coalesce(parked_told, '-infinity')) + $2::interval - clock_timestamp(), '1 ms') FROM endpoint_health
+			SELECT min(parked_told) + $2::interval - clock_timestamp() FROM endpoint_health
 			WHERE slot = ANY($1) AND parked_count > 0 AND parked_told IS NOT NULL`
-		var left *time.Duration
+		var left *time.Duration // nil when nothing is to be told
 		if err := tx.QueryRow(ctx, next, smallints(slots), interval).Scan(&left); err != nil {
 			return err
 		}
 		if left != nil {
-			wait = *left
+			wait = max(*left, time.Millisecond)
 		}
 		return nil
 	})
