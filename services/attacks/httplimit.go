@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
@@ -158,15 +159,16 @@ func encoded(k call, encodings string) (call, error) {
 
 // endless sends a body without an end.
 func (o *Outcome) endless(ctx context.Context, w *World, p *product, k call) error {
-	var sent int64
+	var taken atomic.Int64 // it is still read from when an early answer has come
 	k.reader = io.LimitReader(readerFunc(func(b []byte) (int, error) {
 		for i := range b {
 			b[i] = 'a'
 		}
-		sent += int64(len(b))
+		taken.Add(int64(len(b)))
 		return len(b), nil
 	}), 1<<30)
 	a, err := p.do(ctx, k)
+	sent := taken.Load()
 	if err != nil {
 		return fmt.Errorf("after %d bytes: %w", sent, err)
 	}
