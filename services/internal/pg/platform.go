@@ -154,8 +154,9 @@ func (s *PlatformAccounts) List(ctx context.Context, tenant string) ([]PlatformA
 type AccountChange struct {
 	Key, Salt               *string
 	JSONBody, LowerCaseSign *bool
-	// Moved says that Endpoint is the default from now on, made unless the account has
-	// one of its URL; nil for none. Subscriptions that there are stay with theirs.
+	// Moved says that pushes go to Endpoint's URL from now on: the default endpoint has
+	// it then, or, where there is none, Endpoint is it. Nil for no default; subscriptions
+	// that there are stay with it.
 	Moved    bool
 	Endpoint *Endpoint
 }
@@ -174,14 +175,10 @@ func (s *PlatformAccounts) Update(ctx context.Context, tenant string, platform i
 			return err
 		}
 		if c.Moved {
-			endpoint = nil
-		}
-		if c.Moved && c.Endpoint != nil {
-			found, err := endpointFor(ctx, tx, c.Endpoint)
-			if err != nil {
+			var err error
+			if endpoint, err = move(ctx, tx, endpoint, c.Endpoint, now); err != nil {
 				return err
 			}
-			endpoint = &found
 		}
 		const update = `
 			UPDATE platform_account SET key = coalesce($3, key), salt = coalesce($4, salt), json_body = coalesce($5, json_body),
@@ -204,6 +201,20 @@ func (s *PlatformAccounts) Update(ctx context.Context, tenant string, platform i
 		return PlatformAccount{}, fmt.Errorf("change platform account %s: %w", id, err)
 	}
 	return a, nil
+}
+
+// move gives an account's default endpoint another's URL, or makes that the default.
+func move(ctx context.Context, tx pgx.Tx, from *string, to *Endpoint, now time.Time) (*string, error) {
+	switch {
+	case to == nil:
+		return nil, nil //nolint:nilnil // none
+	case from == nil:
+		id, err := endpointFor(ctx, tx, to)
+		return &id, err
+	default:
+		_, err := tx.Exec(ctx, `UPDATE endpoint SET url = $2, update_time = $3 WHERE id = $1`, *from, to.URL, now)
+		return from, err
+	}
 }
 
 // accountEvent is the note of a change. The platform is told by its number, which is
