@@ -140,9 +140,10 @@ func (s *show) replay(ctx context.Context) error {
 	return nil
 }
 
-// expect is how many events each waybill has when every sample is taken in.
+// expect is how many events each waybill has in its last push when every sample is
+// taken in.
 func expect(all []sample, now time.Time) (map[trace.ID]int, error) {
-	traces := map[trace.ID]*track.Trace{}
+	traces, want := map[trace.ID]*track.Trace{}, map[trace.ID]int{}
 	for _, one := range all {
 		source, _ := carrier.Lookup(one.source)
 		parts, err := source.Split(one.doc)
@@ -160,13 +161,11 @@ func expect(all []sample, now time.Time) (map[trace.ID]int, error) {
 				return nil, fmt.Errorf("%s: %w", one.file, err)
 			}
 			id := trace.ID{CarrierCode: string(p.Carrier), WaybillNumber: string(p.Number)}
-			traces[id], _ = track.Merge(traces[id], report, now)
-		}
-	}
-	want := map[trace.ID]int{}
-	for id, t := range traces {
-		if t != nil {
-			want[id] = len(t.Events)
+			var changed bool
+			// What another source has told already is kept, and isn't pushed.
+			if traces[id], changed = track.Merge(traces[id], report, now); changed {
+				want[id] = len(traces[id].Events)
+			}
 		}
 	}
 	return want, nil
