@@ -3,6 +3,7 @@ package compat
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"path"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/push"
 	"github.com/posthaste/posthaste/services/internal/recognize"
+	"github.com/posthaste/posthaste/services/internal/rpc"
 	"github.com/posthaste/posthaste/services/internal/track"
 )
 
@@ -37,6 +40,13 @@ type Config struct {
 	Traces func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*track.Trace, error)
 	// Candidates are the carriers that a number may belong to, the likeliest first.
 	Candidates func(ctx context.Context, number string) []recognize.Candidate
+	// Admit counts a call of a tenant, or refuses it with an [rpc.Error]; nil counts
+	// none.
+	Admit func(ctx context.Context, tenant string) error
+	// Want has a waybill that nobody may subscribe to asked for until a time, where
+	// its carrier is polled; phone is the end of a phone number, or empty. Nil asks for
+	// none.
+	Want func(ctx context.Context, w track.Waybill, phone string, until time.Time) error
 	// CheckURL judges a callback's URL; see egress.Guard.Check.
 	CheckURL func(ctx context.Context, tenant, url string) (normal, warning string, err error)
 	Log      *slog.Logger
@@ -51,6 +61,50 @@ func New(cfg Config) *Service { return &Service{cfg: cfg} }
 
 // now is the time as PostgreSQL keeps it.
 func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Microsecond) }
+
+var (
+	// errSpent says that the tenant has used up what it may: the day's calls, or its
+	// subscriptions.
+	errSpent = errors.New("the tenant's quota is spent")
+	// errBusy says that the tenant calls too fast.
+	errBusy = errors.New("the tenant calls too fast")
+)
+
+// account is the platform's account of an id, whose tenant isn't disabled, or
+// [pg.ErrNoAccount].
+func (s *Service) account(ctx context.Context, platform push.Format, id string) (pg.PlatformAccount, error) {
+	return enabled(s.cfg.Accounts.Get(ctx, int16(platform), id))
+}
+
+// accountOfKey is the account of a key; see account.
+func (s *Service) accountOfKey(ctx context.Context, platform push.Format, key string) (pg.PlatformAccount, error) {
+	return enabled(s.cfg.Accounts.OfKey(ctx, int16(platform), key))
+}
+
+func enabled(a pg.PlatformAccount, err error) (pg.PlatformAccount, error) {
+	if err == nil && a.Disabled {
+		return pg.PlatformAccount{}, pg.ErrNoAccount
+	}
+	return a, err
+}
+
+// admit counts a call of an account that has proven who it is. It returns errSpent
+// or errBusy.
+func (s *Service) admit(ctx context.Context, a *pg.PlatformAccount) error {
+	if s.cfg.Admit == nil {
+		return nil
+	}
+	err := s.cfg.Admit(ctx, a.TenantID)
+	refusal, ok := errors.AsType[*rpc.Error](err)
+	switch {
+	case err == nil:
+		return nil
+	case ok && refusal.RetryAfter <= time.Second: // a second's share, not a day's
+		return errBusy
+	default:
+		return errSpent
+	}
+}
 
 // Paths lists what is served, in the platforms' spelling. Case, slashes too many
 // and one at the end don't count.
@@ -69,7 +123,8 @@ func kdniaoPaths() []string {
 
 func kuaidi100Paths() []string {
 	return []string{
-		kuaidi100Subscribe, "/pollmap", kuaidi100Query, "/poll/maptrack.do", kuaidi100Recognise, "/autonumber/autoComNum", "/stdio/queryTrace",
+		kuaidi100Subscribe, "/pollmap", kuaidi100Query, "/poll/synquery.do", "/synquery", "/poll/maptrack.do",
+		kuaidi100Recognise, "/autonumber/autoComNum", "/stdio/queryTrace", kuaidi100Old,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/posthaste/posthaste/pkg/webhook"
 	"github.com/posthaste/posthaste/services/internal/id"
@@ -14,11 +15,13 @@ import (
 )
 
 const (
-	day = 24 * 3600_000_000_000
+	day = 24 * time.Hour
 	// tail is how long a waybill is followed after its journey's end, and life how
 	// long one whose end never comes: the defaults of subscriptions.
 	tail = 3 * day
 	life = 90 * day
+	// interest is how long a waybill is polled after it was queried.
+	interest = 3 * day
 	// maxCandidates of a number are looked at for a trace.
 	maxCandidates = 8
 )
@@ -37,12 +40,17 @@ type wish struct {
 	// callback of the subscription; empty for the account's own.
 	callback string
 	terms    any // push.KdniaoTerms or Kuaidi100Terms
+	// others are the carriers that it may be of, if not of the waybill's; nil when
+	// that isn't to be checked. how is [pg.CarrierRecognized], or empty.
+	others []track.Carrier
+	how    string
+	phone  string // the end of a phone number, or empty
 	// again lets a wish for what is followed already change its terms.
 	again bool
 }
 
-// follow makes a subscription. It returns errFollowed, or an error that wraps
-// errCallback.
+// follow makes a subscription. It returns errFollowed, errSpent, or an error that
+// wraps errCallback.
 func (s *Service) follow(ctx context.Context, w wish) error {
 	terms, err := json.Marshal(w.terms)
 	if err != nil {
@@ -58,6 +66,9 @@ func (s *Service) follow(ctx context.Context, w wish) error {
 	case err != nil:
 		return err
 	case old.CompleteTime == nil && old.EndpointID == endpoint && w.again:
+		if w.phone != "" {
+			s.want(ctx, w.waybill, w.phone, 0)
+		}
 		return s.change(ctx, &old, terms)
 	case old.CompleteTime == nil && !w.again:
 		return errFollowed
@@ -71,7 +82,7 @@ func (s *Service) follow(ctx context.Context, w wish) error {
 	n := pg.NewSubscription{Subscription: pg.Subscription{
 		ID: id.New("sub_", now), TenantID: w.account.TenantID, EndpointID: endpoint, Waybill: w.waybill, Terms: terms,
 		Tail: tail, CreateTime: now, UpdateTime: now, ExpireTime: now.Add(life),
-	}}
+	}, Candidates: w.others, How: w.how, Phone: w.phone}
 	made, err := s.cfg.Subscriptions.Create(ctx, w.account.TenantID, []pg.NewSubscription{n})
 	if err != nil {
 		return err
@@ -81,6 +92,8 @@ func (s *Service) follow(ctx context.Context, w wish) error {
 		return nil // at the same time, by the same client
 	case errors.Is(err, pg.ErrSubscribed):
 		return errFollowed
+	case errors.Is(err, pg.ErrQuotaSubscriptions):
+		return errSpent
 	default:
 		return err
 	}
@@ -145,6 +158,26 @@ func splitCallback(url string) (base, query string) {
 		}
 	}
 	return base, b.String()
+}
+
+// want has a waybill asked for, for as long as d. That it can't be fails nobody: what
+// is known is answered.
+func (s *Service) want(ctx context.Context, w track.Waybill, phone string, d time.Duration) {
+	if s.cfg.Want == nil || w.Carrier == "" {
+		return
+	}
+	if err := s.cfg.Want(ctx, w, phone, s.now().Add(d)); err != nil {
+		s.away(ctx, err)
+	}
+}
+
+// look is find for a query: what isn't known, or goes on, is asked for from now on.
+func (s *Service) look(ctx context.Context, c track.Carrier, n track.Number, phone string) (track.Waybill, *track.Trace, error) {
+	w, t, err := s.find(ctx, c, n)
+	if err == nil && (t == nil || !t.State.Terminal) {
+		s.want(ctx, w, phone, interest)
+	}
+	return w, t, err
 }
 
 // find reads the trace of a number: of the carrier, or, without one, of the

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/posthaste/posthaste/services/internal/carrier"
@@ -15,7 +16,9 @@ import (
 	"github.com/posthaste/posthaste/services/internal/track"
 )
 
-// kdniaoAnswer is the answer to a subscription, and every refusal.
+// kdniaoAnswer is the answer to a subscription, and every refusal. The fields that
+// are pointers are those of the answer that was hoped for: clients read them before
+// they look at Success.
 type kdniaoAnswer struct {
 	EBusinessID           string
 	UpdateTime            string
@@ -26,14 +29,22 @@ type kdniaoAnswer struct {
 	ShipperCode           string
 	LogisticCode          string
 	EstimatedDeliveryTime string
+	State                 string              `json:",omitempty"`
+	Traces                *[]push.KdniaoTrace `json:",omitempty"`
+	Code                  string              `json:",omitempty"`
+	Shippers              *[]kdniaoShipper    `json:",omitempty"`
 }
 
-// kdniaoQueryAnswer is the answer to a detailed query.
+// kdniaoQueryAnswer is the answer to a detailed query, with fields that a push has
+// only when there is something in them.
 type kdniaoQueryAnswer struct {
 	push.KdniaoItem
-	Station    string
-	StationTel string
-	StationAdd string
+	Station        string
+	StationTel     string
+	StationAdd     string
+	DeliveryMan    string
+	DeliveryManTel string
+	NextCity       string
 }
 
 // kdniaoShippers is the answer to a recognition.
@@ -53,10 +64,12 @@ const (
 	kdniaoNotYou       = "非法参数[请核实ID和key是否正确]"
 	kdniaoAway         = "系统繁忙，请稍后再试"
 	kdniaoNoCallback   = "业务错误[没有可用的推送地址]"
+	kdniaoSpent        = "业务错误[没有可用套餐]"
 	kdniaoNeedsPhone   = "手机尾号不能为空"
 	kdniaoBadSignature = "102" // ResultCode
 	kdniaoMissing      = "101"
 	kdniaoOther        = "105"
+	kdniaoOverQuota    = "405"
 )
 
 func kdniaoInvalid(field, value string) string {
@@ -79,25 +92,31 @@ func (s *Service) kdniao(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	p, err := readParams(w, r)
 	if err != nil {
-		s.refuseKdniao(w, "", "非法参数["+err.Error()+"]", kdniaoOther)
+		s.refuseKdniao(w, nil, "非法参数["+err.Error()+"]", kdniaoOther)
 		return
 	}
-	account := p.text("EBusinessID")
 	if len(p.spellings("RequestData")) == 0 {
-		s.refuseKdniao(w, account, "非法参数[RequestData不能为空]", kdniaoMissing)
+		s.refuseKdniao(w, p, "非法参数[RequestData不能为空]", kdniaoMissing)
 		return
 	}
 	call, err := s.verifyKdniao(ctx, p)
+	if err == nil {
+		err = s.admit(ctx, call.account)
+	}
 	switch {
 	case errors.Is(err, pg.ErrNoAccount):
-		s.refuseKdniao(w, account, kdniaoNotYou, kdniaoBadSignature)
+		s.refuseKdniao(w, p, kdniaoNotYou, kdniaoBadSignature)
 	case errors.Is(err, errNoObject):
-		s.refuseKdniao(w, account, "非法参数[RequestData格式不正确]", kdniaoOther)
+		s.refuseKdniao(w, p, "非法参数[RequestData格式不正确]", kdniaoOther)
+	case errors.Is(err, errSpent):
+		s.refuseKdniao(w, p, kdniaoSpent, kdniaoOverQuota)
+	case errors.Is(err, errBusy):
+		s.refuseKdniao(w, p, kdniaoAway, kdniaoOther)
 	case err != nil:
 		s.away(ctx, err)
-		s.refuseKdniao(w, account, kdniaoAway, kdniaoOther)
+		s.refuseKdniao(w, p, kdniaoAway, kdniaoOther)
 	default:
-		s.serveKdniao(ctx, w, call)
+		s.serveKdniao(ctx, w, p, call)
 	}
 }
 
@@ -111,24 +130,31 @@ func (s *Service) verifyKdniao(ctx context.Context, p params) (*kdniaoCall, erro
 			id = o.text("EBusinessID")
 		}
 	}
-	account, err := s.cfg.Accounts.Get(ctx, int16(push.Kdniao), id)
+	account, err := s.account(ctx, push.Kdniao, id)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range documents {
-		want := push.SignKdniao(d, account.Key)
-		for _, sign := range signs {
-			if !sameSign(want, sign) {
-				continue
-			}
-			data, err := parseObject(d)
-			if err != nil {
-				return nil, err
-			}
-			return &kdniaoCall{account: &account, kind: p.text("RequestType"), data: data}, nil
+		if !signedKdniao(d, account.Key, signs) {
+			continue
 		}
+		data, err := parseObject(d)
+		if err != nil {
+			return nil, err
+		}
+		return &kdniaoCall{account: &account, kind: p.text("RequestType"), data: data}, nil
 	}
 	return nil, pg.ErrNoAccount
+}
+
+func signedKdniao(document, key string, signs []string) bool {
+	for _, d := range charsets(document) {
+		want := push.SignKdniao(d, key)
+		if slices.ContainsFunc(signs, func(sign string) bool { return sameSign(want, sign) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // sameSign compares DataSign; some clients write the hexadecimal in it in upper
@@ -146,8 +172,16 @@ func sameSign(want, got string) bool {
 	return subtle.ConstantTimeCompare([]byte(want), []byte(got)) == 1
 }
 
-func (s *Service) refuseKdniao(w http.ResponseWriter, account, reason, code string) {
-	answer(w, kdniaoAnswer{EBusinessID: account, UpdateTime: push.ChinaTime(s.cfg.Now()), Reason: reason, ResultCode: code})
+// refuseKdniao refuses in the form of the answer that was hoped for.
+func (s *Service) refuseKdniao(w http.ResponseWriter, p params, reason, code string) {
+	out := kdniaoAnswer{EBusinessID: p.text("EBusinessID"), UpdateTime: push.ChinaTime(s.cfg.Now()), Reason: reason, ResultCode: code}
+	switch p.text("RequestType") {
+	case kdniaoQuery, kdniaoQueryDetailed, kdniaoQueryAny, kdniaoQueryMap:
+		out.State, out.Traces = "0", &[]push.KdniaoTrace{}
+	case kdniaoRecognise:
+		out.Code, out.Shippers = code, &[]kdniaoShipper{}
+	}
+	answer(w, out)
 }
 
 // The types of requests that are served.
@@ -164,7 +198,7 @@ const (
 	kdniaoSubscribeDetail = "8008"
 )
 
-func (s *Service) serveKdniao(ctx context.Context, w http.ResponseWriter, c *kdniaoCall) {
+func (s *Service) serveKdniao(ctx context.Context, w http.ResponseWriter, p params, c *kdniaoCall) {
 	switch c.kind {
 	case kdniaoSubscribe, kdniaoSubscribeDetail, kdniaoSubscribeMap, kdniaoSubscribeAbroad:
 		s.subscribeKdniao(ctx, w, c)
@@ -175,9 +209,9 @@ func (s *Service) serveKdniao(ctx context.Context, w http.ResponseWriter, c *kdn
 	case kdniaoRecognise:
 		s.recogniseKdniao(ctx, w, c)
 	case "":
-		s.refuseKdniao(w, c.account.ID, "非法参数[RequestType不能为空]", kdniaoMissing)
+		s.refuseKdniao(w, p, "非法参数[RequestType不能为空]", kdniaoMissing)
 	default:
-		s.refuseKdniao(w, c.account.ID, "非法参数[不支持的RequestType："+c.kind+"]", kdniaoOther)
+		s.refuseKdniao(w, p, "非法参数[不支持的RequestType："+c.kind+"]", kdniaoOther)
 	}
 }
 
@@ -194,6 +228,22 @@ func (c *kdniaoCall) terms() push.KdniaoTerms {
 		t.AlsoCallback = true
 	}
 	return t
+}
+
+// phone is the end of the phone number that a carrier asks for: as the document has
+// it, or the recipient's or the sender's, which clients give for other reasons.
+func (c *kdniaoCall) phone() string {
+	texts := []string{c.data.text("CustomerName")}
+	for _, who := range []string{"Receiver", "Sender"} {
+		o := c.data.object(who)
+		texts = append(texts, o.text("Mobile"), o.text("Tel"))
+	}
+	for _, text := range texts {
+		if end, ok := track.PhoneEnd(text); ok {
+			return end
+		}
+	}
+	return ""
 }
 
 // waybill reads which waybill a request is about. The reason is Kdniao's, empty
@@ -239,12 +289,14 @@ func (s *Service) subscribeKdniao(ctx context.Context, w http.ResponseWriter, c 
 // followKdniao subscribes; subscribing again is no error, and changes the terms.
 // The reason is empty when all is well.
 func (s *Service) followKdniao(ctx context.Context, c *kdniaoCall, waybill track.Waybill, terms push.KdniaoTerms) string {
-	err := s.follow(ctx, wish{account: c.account, waybill: waybill, callback: c.data.text("CallbackUrl"), terms: terms, again: true})
+	err := s.follow(ctx, wish{account: c.account, waybill: waybill, callback: c.data.text("CallbackUrl"), terms: terms, again: true, phone: c.phone()})
 	switch {
 	case err == nil:
 		return ""
 	case errors.Is(err, errCallback):
 		return kdniaoNoCallback + "：" + err.Error()
+	case errors.Is(err, errSpent):
+		return kdniaoSpent
 	default:
 		s.away(ctx, err)
 		return kdniaoAway
@@ -291,7 +343,7 @@ func (s *Service) queryKdniao(ctx context.Context, w http.ResponseWriter, c *kdn
 	var t *track.Trace
 	if reason == "" {
 		var err error
-		if waybill, t, err = s.find(ctx, waybill.Carrier, waybill.Number); err != nil {
+		if waybill, t, err = s.look(ctx, waybill.Carrier, waybill.Number, c.phone()); err != nil {
 			s.away(ctx, err)
 			reason = kdniaoAway
 		} else if waybill.Carrier == "" {
@@ -310,7 +362,7 @@ func (s *Service) queryKdniao(ctx context.Context, w http.ResponseWriter, c *kdn
 		answer(w, item)
 		return
 	}
-	answer(w, kdniaoQueryAnswer{KdniaoItem: item})
+	answer(w, kdniaoQueryAnswer{KdniaoItem: item, DeliveryMan: item.DeliveryMan, DeliveryManTel: item.DeliveryManTel, NextCity: item.NextCity})
 }
 
 // asksForPhone says whether a carrier tells nothing without digits of a phone

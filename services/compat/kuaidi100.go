@@ -13,6 +13,7 @@ import (
 	"github.com/posthaste/posthaste/services/internal/carrier"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/push"
+	"github.com/posthaste/posthaste/services/internal/recognize"
 	"github.com/posthaste/posthaste/services/internal/track"
 )
 
@@ -21,6 +22,7 @@ const (
 	kuaidi100Subscribe = "/poll"
 	kuaidi100Query     = "/poll/query.do"
 	kuaidi100Recognise = "/autonumber/auto"
+	kuaidi100Old       = "/api"
 )
 
 func (s *Service) kuaidi100Routes() map[string]http.HandlerFunc {
@@ -29,6 +31,9 @@ func (s *Service) kuaidi100Routes() map[string]http.HandlerFunc {
 		// Maps aren't drawn; what they are beside is the same.
 		"/pollmap":               s.kuaidi100(s.subscribeKuaidi100),
 		kuaidi100Query:           s.kuaidi100(s.queryKuaidi100),
+		"/poll/synquery.do":      s.kuaidi100(s.queryKuaidi100),
+		"/synquery":              s.kuaidi100(s.queryKuaidi100),
+		kuaidi100Old:             s.kuaidi100(s.queryKuaidi100Old),
 		"/poll/maptrack.do":      s.kuaidi100(s.queryKuaidi100Map),
 		kuaidi100Recognise:       s.kuaidi100(s.recogniseKuaidi100),
 		"/autonumber/autoComNum": s.kuaidi100(s.recogniseKuaidi100Web),
@@ -51,6 +56,8 @@ var (
 	kuaidi100Stranger   = kuaidi100Answer{false, "600", "您不是合法的订阅者（即授权Key出错）"}
 	kuaidi100BadData    = kuaidi100Answer{false, "700", "订阅方的订阅数据存在错误"}
 	kuaidi100NotCarried = kuaidi100Answer{false, "702", "识别不到该单号对应的快递公司"}
+	// A spent quota and an expired key are one code.
+	kuaidi100Spent = kuaidi100Answer{false, "601", "KEY已过期"}
 )
 
 // Those of a query.
@@ -60,6 +67,7 @@ var (
 	kuaidi100NeedsPhone  = kuaidi100Answer{false, "408", "快递公司参数异常：验证码错误"}
 	kuaidi100NoResult    = kuaidi100Answer{false, "500", "查询无结果，请隔段时间再查"}
 	kuaidi100ServerFault = kuaidi100Answer{false, "501", "服务器错误"}
+	kuaidi100Busy        = kuaidi100Answer{false, "502", "服务器繁忙"}
 	kuaidi100BadSign     = kuaidi100Answer{false, "503", "验证签名失败"}
 )
 
@@ -111,13 +119,12 @@ func (s *Service) subscribeKuaidi100(ctx context.Context, p params) any {
 	if err != nil {
 		return kuaidi100BadData.because("param")
 	}
-	account, err := s.cfg.Accounts.OfKey(ctx, int16(push.Kuaidi100), firstText(param.text("key"), p.text("key")))
-	if errors.Is(err, pg.ErrNoAccount) {
-		return kuaidi100Stranger
+	account, err := s.accountOfKey(ctx, push.Kuaidi100, firstText(param.text("key"), p.text("key")))
+	if err == nil {
+		err = s.admit(ctx, &account)
 	}
 	if err != nil {
-		s.away(ctx, err)
-		return kuaidi100Fault
+		return s.refuseKuaidi100(ctx, err, kuaidi100Stranger)
 	}
 	more := param.object("parameters")
 	terms := kuaidi100Terms(param, more)
@@ -127,37 +134,71 @@ func (s *Service) subscribeKuaidi100(ctx context.Context, p params) any {
 	}
 	w := wish{account: &account, waybill: track.Waybill{Number: number}}
 	w.callback, terms.Query = splitCallback(firstText(more.text("callbackurl", "callbackUrl"), param.text("callbackurl")))
-	known := false
-	if terms.Company != "" {
-		if w.waybill.Carrier, known = carrier.Named(carrier.PlatformKuaidi100, terms.Company); !known && !terms.AutoCom {
-			return kuaidi100BadData.because("company")
-		}
-	}
-	switch {
-	case known:
-	case !terms.AutoCom:
-		return kuaidi100BadData.because("company")
-	default:
-		terms.Company = ""
-		candidates := s.cfg.Candidates(ctx, string(number))
-		if len(candidates) == 0 {
-			return kuaidi100NotCarried
-		}
-		w.waybill.Carrier = candidates[0].Carrier
+	w.phone, _ = track.PhoneEnd(terms.Phone)
+	if no := s.carrierKuaidi100(ctx, &w, &terms); no != nil {
+		return *no
 	}
 	w.terms = terms
-	err = s.follow(ctx, w)
+	if err := s.follow(ctx, w); err != nil {
+		return s.refuseKuaidi100(ctx, err, kuaidi100Stranger)
+	}
+	return kuaidi100OK
+}
+
+// carrierKuaidi100 finds the carrier of a subscription: the company's, or, with
+// autoCom, the one that has told of the number, or else the likeliest. As Kuaidi100
+// does, it is corrected later when it proves wrong: when it was recognised, or the
+// number has surely the form of another's.
+func (s *Service) carrierKuaidi100(ctx context.Context, w *wish, terms *push.Kuaidi100Terms) *kuaidi100Answer {
+	known := false
+	if terms.Company != "" {
+		w.waybill.Carrier, known = carrier.Named(carrier.PlatformKuaidi100, terms.Company)
+	}
+	if !known && !terms.AutoCom {
+		return new(kuaidi100BadData.because("company"))
+	}
+	candidates := s.cfg.Candidates(ctx, string(w.waybill.Number))
+	if known {
+		if c, sure := recognize.Sure(candidates); !sure || c == w.waybill.Carrier {
+			return nil
+		}
+	} else {
+		found, _, err := s.find(ctx, "", w.waybill.Number)
+		if err != nil {
+			return new(s.refuseKuaidi100(ctx, err, kuaidi100Stranger))
+		}
+		if found.Carrier == "" {
+			return &kuaidi100NotCarried
+		}
+		w.waybill, w.how = found, pg.CarrierRecognized
+		terms.Company, terms.Recognized = "", carrier.CodeOf(carrier.PlatformKuaidi100, found.Carrier)
+	}
+	w.others = []track.Carrier{}
+	for _, c := range candidates {
+		if c.Carrier != w.waybill.Carrier && len(w.others) < maxCandidates {
+			w.others = append(w.others, c.Carrier)
+		}
+	}
+	return nil
+}
+
+// refuseKuaidi100 says in the codes of a subscription why a call isn't served;
+// stranger is the answer to one whose key is nobody's.
+func (s *Service) refuseKuaidi100(ctx context.Context, err error, stranger kuaidi100Answer) kuaidi100Answer {
 	switch {
-	case err == nil:
-		return kuaidi100OK
+	case errors.Is(err, pg.ErrNoAccount):
+		return stranger
+	case errors.Is(err, errSpent):
+		return kuaidi100Spent
 	case errors.Is(err, errFollowed):
 		return kuaidi100Duplicate
 	case errors.Is(err, errCallback):
 		return kuaidi100BadData.because("callbackurl, " + err.Error())
-	default:
-		s.away(ctx, err)
+	case errors.Is(err, errBusy):
 		return kuaidi100Fault
 	}
+	s.away(ctx, err)
+	return kuaidi100Fault
 }
 
 func kuaidi100Terms(param, more object) push.Kuaidi100Terms {
@@ -212,23 +253,43 @@ func (s *Service) verifyKuaidi100(ctx context.Context, p params) (object, *kuaid
 	if len(documents) == 0 || p.text("customer") == "" || sign == "" {
 		return nil, &kuaidi100Incomplete
 	}
-	account, err := s.cfg.Accounts.Get(ctx, int16(push.Kuaidi100), p.text("customer"))
+	account, err := s.account(ctx, push.Kuaidi100, p.text("customer"))
 	if err != nil && !errors.Is(err, pg.ErrNoAccount) {
-		s.away(ctx, err)
-		return nil, &kuaidi100ServerFault
+		return nil, s.unqueriedKuaidi100(ctx, err)
 	}
 	for _, d := range documents {
-		want := push.SignKuaidi100(d, account.Key+account.ID)
-		if err != nil || subtle.ConstantTimeCompare([]byte(want), []byte(strings.ToUpper(sign))) != 1 {
+		if err != nil || !signedKuaidi100(d, &account, sign) {
 			continue
 		}
 		param, err := parseObject(d)
 		if err != nil {
 			return nil, &kuaidi100Incomplete
 		}
+		if err := s.admit(ctx, &account); err != nil {
+			return nil, s.unqueriedKuaidi100(ctx, err)
+		}
 		return param, nil
 	}
 	return nil, &kuaidi100BadSign
+}
+
+func signedKuaidi100(document string, a *pg.PlatformAccount, sign string) bool {
+	return slices.ContainsFunc(charsets(document), func(d string) bool {
+		want := push.SignKuaidi100(d, a.Key+a.ID)
+		return subtle.ConstantTimeCompare([]byte(want), []byte(strings.ToUpper(sign))) == 1
+	})
+}
+
+// unqueriedKuaidi100 says in the codes of a query why it isn't served.
+func (s *Service) unqueriedKuaidi100(ctx context.Context, err error) *kuaidi100Answer {
+	switch {
+	case errors.Is(err, errSpent):
+		return &kuaidi100Spent
+	case errors.Is(err, errBusy):
+		return &kuaidi100Busy
+	}
+	s.away(ctx, err)
+	return &kuaidi100ServerFault
 }
 
 func (s *Service) queryKuaidi100(ctx context.Context, p params) any {
@@ -266,11 +327,11 @@ func (s *Service) resultKuaidi100(ctx context.Context, terms push.Kuaidi100Terms
 	if !ok {
 		return push.Kuaidi100Result{}, &kuaidi100Incomplete
 	}
-	w, t, err := s.find(ctx, c, number)
+	phone, _ := track.PhoneEnd(terms.Phone)
+	w, t, err := s.look(ctx, c, number, phone)
 	switch {
 	case err != nil:
-		s.away(ctx, err)
-		return push.Kuaidi100Result{}, &kuaidi100ServerFault
+		return push.Kuaidi100Result{}, s.unqueriedKuaidi100(ctx, err)
 	case w.Carrier == "":
 		return push.Kuaidi100Result{}, &kuaidi100NoCompany
 	}
@@ -302,7 +363,7 @@ func (s *Service) queryKuaidi100Map(ctx context.Context, p params) any {
 
 // queryKuaidi100Text is the tool servers' query: a line for each node.
 func (s *Service) queryKuaidi100Text(ctx context.Context, p params) any {
-	if no := s.keyKuaidi100(ctx, p); no != nil {
+	if no := s.keyKuaidi100(ctx, p.text("key")); no != nil {
 		return no.Message
 	}
 	r, no := s.resultKuaidi100(ctx, push.Kuaidi100Terms{Company: "auto", Number: firstText(p.text("kuaidiNum"), p.text("num")), Phone: p.text("phone")})
@@ -316,19 +377,46 @@ func (s *Service) queryKuaidi100Text(ctx context.Context, p params) any {
 	return b.String()
 }
 
+// queryKuaidi100Old is the query of before customers were signed for: who calls is
+// said by the key, which is called id.
+func (s *Service) queryKuaidi100Old(ctx context.Context, p params) any {
+	if no := s.keyKuaidi100(ctx, firstText(p.text("id"), p.text("key"))); no != nil {
+		return kuaidi100Before{Message: no.Message, Status: "2", State: "0", Data: []push.Kuaidi100Node{}}
+	}
+	r, no := s.resultKuaidi100(ctx, push.Kuaidi100Terms{Company: p.text("com"), Number: p.text("nu"), Phone: p.text("phone")})
+	out := kuaidi100Before{Message: r.Message, Nu: r.Nu, Ischeck: r.Ischeck, Com: r.Com, Status: "1", State: r.State, Data: r.Data}
+	if no != nil {
+		out.Message, out.Status, out.State, out.Data = no.Message, "0", "0", []push.Kuaidi100Node{}
+	}
+	if strings.EqualFold(p.text("order"), "asc") {
+		slices.Reverse(out.Data)
+	}
+	return out
+}
+
+// kuaidi100Before is the answer to the old query, whose status is 1 for a trace, 0
+// for none yet, and 2 for a call that isn't served.
+type kuaidi100Before struct {
+	Message string               `json:"message"`
+	Nu      string               `json:"nu"`
+	Ischeck string               `json:"ischeck"`
+	Com     string               `json:"com"`
+	Status  string               `json:"status"`
+	State   string               `json:"state"`
+	Data    []push.Kuaidi100Node `json:"data"`
+}
+
 // keyKuaidi100 checks the key of a call that says who it is by nothing else.
-func (s *Service) keyKuaidi100(ctx context.Context, p params) *kuaidi100Answer {
-	key := p.text("key")
+func (s *Service) keyKuaidi100(ctx context.Context, key string) *kuaidi100Answer {
 	if key == "" {
 		return &kuaidi100KeyMissing
 	}
-	_, err := s.cfg.Accounts.OfKey(ctx, int16(push.Kuaidi100), key)
-	switch {
-	case errors.Is(err, pg.ErrNoAccount):
-		return &kuaidi100KeyWrong
-	case err != nil:
-		s.away(ctx, err)
-		return &kuaidi100Fault
+	account, err := s.accountOfKey(ctx, push.Kuaidi100, key)
+	if err == nil {
+		err = s.admit(ctx, &account)
+	}
+	if err != nil {
+		return new(s.refuseKuaidi100(ctx, err, kuaidi100KeyWrong))
 	}
 	return nil
 }
@@ -341,7 +429,7 @@ type kuaidi100Candidate struct {
 }
 
 func (s *Service) recogniseKuaidi100(ctx context.Context, p params) any {
-	if no := s.keyKuaidi100(ctx, p); no != nil {
+	if no := s.keyKuaidi100(ctx, p.text("key")); no != nil {
 		return *no
 	}
 	list := []kuaidi100Candidate{}

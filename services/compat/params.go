@@ -161,6 +161,22 @@ func unhex(c byte) byte {
 	}
 }
 
+// charsets are what a text's signature may be over: the bytes as they came, and, of
+// Chinese, those of the other encoding. Some clients sign a text in the one and send
+// it in the other.
+func charsets(s string) []string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return []string{s}
+	}
+	if !utf8.ValidString(s) {
+		return []string{s, utf8Of(s)}
+	}
+	if t, err := simplifiedchinese.GB18030.NewEncoder().String(s); err == nil {
+		return []string{s, t}
+	}
+	return []string{s}
+}
+
 // utf8Of is a text in UTF-8. What isn't was written in GBK, as old programs on
 // Chinese systems do. Signatures are over the bytes as they came.
 func utf8Of(s string) string {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,11 +43,15 @@ type world struct {
 	pool   *pgxpool.Pool
 	addr   string
 	traces map[track.Waybill]*track.Trace
+
+	mu      sync.Mutex
+	wanted  map[track.Waybill]string // phones of waybills that are asked for
+	refusal error                    // of every call
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, pool: testkit.PostgreSQL(t), traces: map[track.Waybill]*track.Trace{}}
+	w := &world{t: t, pool: testkit.PostgreSQL(t), traces: map[track.Waybill]*track.Trace{}, wanted: map[track.Waybill]string{}}
 	accounts := pg.NewPlatformAccounts(w.pool)
 	now := time.Now()
 	for _, a := range []pg.PlatformAccount{
@@ -75,6 +80,17 @@ func newWorld(t testing.TB) *world {
 		},
 		Candidates: func(_ context.Context, number string) []recognize.Candidate {
 			return recognize.Candidates(number, recognize.Hints{})
+		},
+		Admit: func(context.Context, string) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.refusal
+		},
+		Want: func(_ context.Context, b track.Waybill, phone string, _ time.Time) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.wanted[b] = phone
+			return nil
 		},
 		CheckURL: func(_ context.Context, _, url string) (string, string, error) {
 			target, err := egress.Parse(url)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,11 +20,12 @@ import (
 	"github.com/posthaste/posthaste/pkg/trace"
 	"github.com/posthaste/posthaste/pkg/webhook"
 	"github.com/posthaste/posthaste/services/internal/carrier"
+	"github.com/posthaste/posthaste/services/internal/testkit"
 	"github.com/posthaste/posthaste/services/internal/track"
 )
 
 var (
-	accounts = Accounts{KdniaoID: "1237100", KdniaoKey: "56da2cf8-c8a2-44b2-b6fa-476cd7d1ba17", Kuaidi100Name: "demo", Kuaidi100Salt: "testsalt"}
+	accounts = Accounts{KdniaoID: "1237100", KdniaoKey: "56da2cf8-c8a2-44b2-b6fa-476cd7d1ba17", Name: "demo", Kuaidi100Salt: "testsalt", Secret: "a-secret-of-ours"}
 	now      = time.Date(2026, 11, 25, 7, 30, 0, 0, time.UTC)
 )
 
@@ -104,17 +106,34 @@ func TestJourneys_OfAnotherRunAreOtherParcels(t *testing.T) {
 }
 
 // The vectors are those of the platforms' documents.
+// signed is the path and the form that a document is pushed with.
+func signed(t *testing.T, source, doc string) (string, url.Values) {
+	t.Helper()
+	p, err := accounts.sign(source, []byte(doc), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	form, err := url.ParseQuery(string(p.Body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Path, form
+}
+
 func TestSign_IsThePlatforms(t *testing.T) {
 	t.Parallel()
 	const data = `{"OrderCode":"订单1","ShipperCode":"YTO","LogisticCode":"12345678"}`
-	p := accounts.sign(kdniaoSource, []byte(data))
-	if got := p.form.Get("DataSign"); got != "MzU1MTZiYjdjYTVhM2UxOTU5ZTdlODllMWM0OWM2ZDg=" || p.form.Get("RequestData") != data || p.path != "/v1/sources/kdniao" {
-		t.Errorf("Kdniao: %+v", p)
+	path, form := signed(t, kdniaoSource, data)
+	if form.Get("DataSign") != "MzU1MTZiYjdjYTVhM2UxOTU5ZTdlODllMWM0OWM2ZDg=" || form.Get("RequestData") != data || path != "/v1/sources/kdniao" {
+		t.Errorf("Kdniao: %s %v", path, form)
 	}
 	const param = `{"status":"abort","billstatus":"","message":"3天查询无记录","autoCheck":"0","comOld":"","comNew":"","lastResult":{"message":"快递公司参数异常：单号不存在或者已经过期","nu":"4310508235533","ischeck":"0","condition":"","com":"yunda","status":"201","state":"0","data":[]}}`
-	p = accounts.sign(kuaidi100Source, []byte(param))
-	if got := p.form.Get("sign"); got != "BBF8B9D721EBE01D561065A12CE23630" || p.form.Get("param") != param || p.path != "/v1/sources/kuaidi100/demo" {
-		t.Errorf("Kuaidi100: %+v", p)
+	path, form = signed(t, kuaidi100Source, param)
+	if form.Get("sign") != "BBF8B9D721EBE01D561065A12CE23630" || form.Get("param") != param || path != "/v1/sources/kuaidi100/demo" {
+		t.Errorf("Kuaidi100: %s %v", path, form)
+	}
+	if others := accounts.Others(); others["fedex:demo"] != accounts.Secret || others["kdniao:demo"] != "" || len(others) < 10 {
+		t.Errorf("other accounts are %v", others)
 	}
 }
 
@@ -210,7 +229,7 @@ func TestAccepted_ReadsBothForms(t *testing.T) {
 		`{"result":false,"returnCode":"500","message":"失败"}`:                                      false,
 		`OK`: false,
 	} {
-		if got := accepted([]byte(body)); got != want {
+		if got := accepted(kdniaoSource, []byte(body)); got != want {
 			t.Errorf("%s is %t", body, got)
 		}
 	}
@@ -222,10 +241,16 @@ func TestSamples_ArePushesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	encoded := func(source string, doc []byte) string {
+		_, form := signed(t, source, string(doc))
+		return form.Encode()
+	}
 	dir := t.TempDir()
 	for name, body := range map[string]string{
-		"a/kdniao.form.txt":    accounts.sign(kdniaoSource, all[0].steps[1]).form.Encode(),
-		"b/kuaidi100.form.txt": accounts.sign(kuaidi100Source, all[2].steps[4]).form.Encode() + "\n",
+		"a/kdniao.form.txt":    encoded(kdniaoSource, all[0].steps[1]),
+		"a/again.form.txt":     encoded(kdniaoSource, all[0].steps[1]),
+		"b/kuaidi100.form.txt": encoded(kuaidi100Source, all[2].steps[4]) + "\n",
+		"kdniao/query.json":    string(all[0].steps[0]),
 		"b/subscribe.form.txt": "schema=json&param=%7B%22company%22%3A%22yunda%22%2C%22number%22%3A%221%22%7D",
 		"b/push.json":          string(all[0].steps[0]),
 		"README":               "not a form; at all %",
@@ -242,7 +267,7 @@ func TestSamples_ArePushesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 2 || got[0].source != kdniaoSource || got[1].source != kuaidi100Source || got[1].file != "b/kuaidi100.form.txt" {
+	if len(got) != 2 || got[0].source != kdniaoSource || got[1].source != kuaidi100Source || got[1].file != "b/kuaidi100.form.txt" || got[0].file != "a/again.form.txt" {
 		t.Fatalf("got %+v", got)
 	}
 	if ids, err := SampleAccounts(dir); err != nil || !cmp.Equal(ids, []string{accounts.KdniaoID}) {
@@ -263,10 +288,35 @@ func TestSamples_ArePushesOnly(t *testing.T) {
 // What is printed to be tried is signed rightly, and survives a shell.
 func TestCurl_IsAWholeCommand(t *testing.T) {
 	t.Parallel()
-	line := curl("http://127.0.0.1:8080", accounts.sign(kdniaoSource, []byte(`{"PushTime":"it's","Data":[]}`)))
-	if !strings.HasPrefix(line, "curl -sS 'http://127.0.0.1:8080/v1/sources/kdniao' --data-urlencode 'RequestType=102' --data-urlencode 'DataSign=") ||
-		!strings.HasSuffix(line, ` --data-urlencode 'RequestData={"PushTime":"it'\''s","Data":[]}'`) {
+	s := &show{Config: Config{Accounts: accounts, Addresses: Addresses{HTTP: "127.0.0.1:8080"}, Now: func() time.Time { return now }}}
+	line := s.curl(kdniaoSource, []byte(`{"PushTime":"it's","Data":[]}`))
+	if !strings.HasPrefix(line, "curl -sS 'http://127.0.0.1:8080/v1/sources/kdniao' --data-urlencode 'DataSign=") ||
+		!strings.HasSuffix(line, ` --data-urlencode 'RequestData={"PushTime":"it'\''s","Data":[]}' --data-urlencode 'RequestType=102'`) {
 		t.Error(line)
+	}
+}
+
+// Every source that pushes and has samples is replayed.
+func TestSamples_AreOfAllSourcesThatPush(t *testing.T) {
+	t.Parallel()
+	all, err := samples(testkit.SamplesDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for _, one := range all {
+		count[one.source]++
+		if _, err := accounts.sign(one.source, one.doc, now); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, source := range []string{"kdniao", "kuaidi100", "sf", "zto", "yto", "sto", "jtexpress", "ups", "17track", "aftership", "easypost", "ship24"} {
+		if count[source] == 0 {
+			t.Errorf("nothing of %s is replayed: %v", source, count)
+		}
+	}
+	if want, err := expect(all, now); err != nil || len(want) < 20 {
+		t.Errorf("%d waybills, %v", len(want), err)
 	}
 }
 

@@ -12,10 +12,17 @@ import (
 	"github.com/posthaste/posthaste/pkg/status"
 	"github.com/posthaste/posthaste/pkg/trace"
 	"github.com/posthaste/posthaste/services/internal/carrier"
+	tell "github.com/posthaste/posthaste/services/internal/journey"
 )
 
-// journeyFiles hold the last push of each journey. The pushes before it are
-// made of it, since a platform sends the whole trace each time.
+// The sources that tell the journeys.
+const (
+	kdniaoSource    = "kdniao"
+	kuaidi100Source = "kuaidi100"
+)
+
+// journeyFiles hold what happens on each journey, in the codes of the source that
+// tells it: a [story].
 //
 //go:embed journeys
 var journeyFiles embed.FS
@@ -60,15 +67,11 @@ func journeys(accounts Accounts, now time.Time) ([]journey, error) {
 			return nil, fmt.Errorf("read journey: %w", err)
 		}
 		doc = bytes.ReplaceAll(doc, []byte("{run}"), run)
-		j := journey{title: s.title, repeat: s.repeat, final: s.final, yours: s.yours}
+		j := journey{title: s.title, repeat: s.repeat, final: s.final, yours: s.yours, source: kuaidi100Source}
 		if strings.HasSuffix(s.file, ".kdniao.json") {
 			j.source = kdniaoSource
-			j.steps, err = kdniaoSteps(doc, accounts.KdniaoID, now)
-		} else {
-			j.source = kuaidi100Source
-			j.steps, err = kuaidi100Steps(doc, now)
 		}
-		if err != nil {
+		if j.steps, err = steps(j.source, accounts.KdniaoID, doc, now); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.file, err)
 		}
 		ids, err := waybillsOf(j.source, j.steps[0])
@@ -104,35 +107,66 @@ func waybillsOf(source string, doc []byte) ([]trace.ID, error) {
 	return ids, nil
 }
 
-// clock is the form of time of both platforms.
-const clock = "2006-01-02 15:04:05"
-
-// daysSince is how many days to add to a clock so that it shows the day before
-// now in China, which is in the past everywhere.
-func daysSince(last string, now time.Time) (int, error) {
-	at, err := time.Parse(clock, last)
-	if err != nil {
-		return 0, fmt.Errorf("read time: %w", err)
-	}
-	today := now.UTC().Add(8 * time.Hour).Truncate(24 * time.Hour)
-	return int(today.Sub(at.Truncate(24*time.Hour))/(24*time.Hour)) - 1, nil
+// story is a journey as its file has it: a carrier and number of the source's, and
+// what happens, in order. Times are those of China.
+type story struct {
+	Carrier string `json:"carrier"`
+	Number  string `json:"number"`
+	Steps   []struct {
+		Time     string `json:"time"`
+		Code     string `json:"code"` // Kdniao's Action, Kuaidi100's statusCode
+		City     string `json:"city"`
+		AreaCode string `json:"area_code"`
+		AreaName string `json:"area_name"`
+		Text     string `json:"text"`
+	} `json:"steps"`
 }
 
-func addDays(given string, days int) (string, error) {
-	at, err := time.Parse(clock, given)
-	if err != nil {
-		return "", fmt.Errorf("read time: %w", err)
+// steps are the pushes of a journey that ended yesterday: each holds the whole trace
+// so far, since that is how both sources push.
+func steps(source, account string, doc []byte, now time.Time) ([][]byte, error) {
+	var s story
+	if err := json.Unmarshal(doc, &s); err != nil {
+		return nil, fmt.Errorf("read journey: %w", err)
 	}
-	return at.AddDate(0, 0, days).Format(clock), nil
+	china := time.FixedZone("", int(8*time.Hour/time.Second))
+	told := make([]tell.Event, 0, len(s.Steps))
+	for _, step := range s.Steps {
+		at, err := time.ParseInLocation(time.DateTime, step.Time, china)
+		if err != nil {
+			return nil, fmt.Errorf("read time: %w", err)
+		}
+		told = append(told, tell.Event{
+			Step: tell.Step{City: step.City, Text: step.Text, Kdniao: step.Code, Kuaidi100: step.Code},
+			At:   at, AreaCode: step.AreaCode, AreaName: step.AreaName,
+		})
+	}
+	days := daysUntil(told[len(told)-1].At, now.In(china)) - 1
+	docs := make([][]byte, 0, len(told))
+	for i := range told {
+		told[i].At = told[i].At.AddDate(0, 0, days)
+		if so := told[:i+1]; source == kdniaoSource {
+			docs = append(docs, tell.KdniaoPush(account, told[i].At, tell.Kdniao(account, s.Carrier, s.Number, so)))
+		} else {
+			docs = append(docs, tell.Kuaidi100Push(tell.Kuaidi100(s.Carrier, s.Number, so)))
+		}
+	}
+	return docs, nil
 }
 
-// encode writes JSON as the platforms do: on one line, with no escapes for HTML.
+// daysUntil are the days of the calendar from one time to another of the same zone.
+func daysUntil(from, to time.Time) int {
+	date := func(t time.Time) time.Time { return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC) }
+	return int(date(to).Sub(date(from)) / (24 * time.Hour))
+}
+
+// encode writes a request as JSON.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	out := json.NewEncoder(&b)
 	out.SetEscapeHTML(false)
 	if err := out.Encode(v); err != nil {
-		return nil, fmt.Errorf("write document: %w", err)
+		return nil, fmt.Errorf("write request: %w", err)
 	}
 	return bytes.TrimSpace(b.Bytes()), nil
 }

@@ -1,6 +1,9 @@
 package demo
 
 import (
+	"maps"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +37,7 @@ Metrics:
 
 Ctrl-C ends everything; the data stays.`,
 		j.id, j.source,
-		curl("http://"+s.Addresses.HTTP, s.Accounts.sign(j.source, j.steps[len(j.steps)-1])),
+		s.curl(j.source, j.steps[len(j.steps)-1]),
 		s.grpcurl("tracking.v1.WaybillService/GetWaybill", map[string]any{"name": j.id.Name()}),
 		s.grpcurl("subscription.v1.SubscriptionService/CreateSubscription", map[string]any{
 			"parent":       "tenants/" + client.DefaultTenant,
@@ -47,13 +50,19 @@ Ctrl-C ends everything; the data stays.`,
 		natsLines(s.Addresses.NATS), s.Addresses.Ops)
 }
 
-// curl is a command line that posts a push.
-func curl(base string, p post) string {
-	words := []string{"curl", "-sS", quote(base + p.path)}
-	for _, field := range []string{"RequestType", "DataSign", "RequestData", "sign", "param"} {
-		if p.form.Has(field) {
-			words = append(words, "--data-urlencode", quote(field+"="+p.form.Get(field)))
-		}
+// curl is a command line that posts the push of a form.
+func (s *show) curl(source string, doc []byte) string {
+	p, err := s.Accounts.sign(source, doc, s.Now())
+	if err != nil {
+		return err.Error() // never: the journeys' sources push
+	}
+	words := []string{"curl", "-sS", quote("http://" + s.Addresses.HTTP + p.Path)}
+	form, err := url.ParseQuery(string(p.Body))
+	if err != nil {
+		return err.Error() // never: it was encoded
+	}
+	for _, field := range slices.Sorted(maps.Keys(form)) {
+		words = append(words, "--data-urlencode", quote(field+"="+form.Get(field)))
 	}
 	return strings.Join(words, " ")
 }

@@ -1,13 +1,14 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ func samples(dir string) ([]sample, error) {
 	}
 	defer func() { _ = root.Close() }()
 	var all []sample
-	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+	err = fs.WalkDir(root.FS(), ".", func(file string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
@@ -46,12 +47,13 @@ func samples(dir string) ([]sample, error) {
 		if err != nil || info.Size() > maxSample {
 			return err
 		}
-		body, err := fs.ReadFile(root.FS(), path)
+		body, err := fs.ReadFile(root.FS(), file)
 		if err != nil {
 			return err
 		}
-		if s, ok := readSample(body); ok {
-			s.file = path
+		s, ok := readSample(file, body)
+		same := func(other sample) bool { return other.source == s.source && bytes.Equal(other.doc, s.doc) }
+		if ok && !slices.ContainsFunc(all, same) {
 			all = append(all, s)
 		}
 		return nil
@@ -60,7 +62,7 @@ func samples(dir string) ([]sample, error) {
 		return nil, fmt.Errorf("read samples: %w", err)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("read samples: %s has no form that Kdniao or Kuaidi100 pushed", dir)
+		return nil, fmt.Errorf("read samples: %s has nothing that a source pushed", dir)
 	}
 	return all, nil
 }
@@ -83,20 +85,25 @@ func SampleAccounts(dir string) ([]string, error) {
 	return slices.Compact(ids), nil
 }
 
-// readSample reads a file that is the form of a push about waybills.
-func readSample(body []byte) (sample, bool) {
-	form, err := url.ParseQuery(strings.TrimSpace(string(body)))
-	if err != nil {
+// readSample reads a file that is a push about waybills: of the source that one of
+// its folders is called by, or else of Kdniao or Kuaidi100 in their form. Answers to
+// queries, which their names tell, are none.
+func readSample(file string, body []byte) (sample, bool) {
+	folders := strings.Split(path.Dir(file), "/")
+	if strings.Contains(path.Base(file), "query") {
 		return sample{}, false
 	}
-	s := sample{source: kuaidi100Source, doc: []byte(form.Get("param"))}
-	if form.Has("RequestData") {
-		s.source, s.doc = kdniaoSource, []byte(form.Get("RequestData"))
+	for _, source := range pushing() {
+		doc := source.Document(body)
+		isForm := len(doc) != len(body) && (source.Code == kdniaoSource || source.Code == kuaidi100Source)
+		if !isForm && !slices.Contains(folders, source.Code) {
+			continue
+		}
+		if ids, err := waybillsOf(source.Code, doc); err == nil {
+			return sample{file: file, source: source.Code, doc: doc, ids: ids}, true
+		}
 	}
-	if s.ids, err = waybillsOf(s.source, s.doc); err != nil {
-		return sample{}, false
-	}
-	return s, true
+	return sample{}, false
 }
 
 // replay subscribes the waybills of the samples, pushes these in order, and
@@ -117,7 +124,7 @@ func (s *show) replay(ctx context.Context) error {
 	var refused []error
 	for _, one := range all {
 		s.say("  → %s of %s", one.file, one.source)
-		if err := s.send(ctx, s.Accounts.sign(one.source, one.doc)); err != nil {
+		if err := s.send(ctx, one.source, one.doc); err != nil {
 			refused = append(refused, fmt.Errorf("%s: %w", one.file, err))
 		}
 	}
@@ -133,9 +140,10 @@ func (s *show) replay(ctx context.Context) error {
 	return nil
 }
 
-// expect is how many events each waybill has when every sample is taken in.
+// expect is how many events each waybill has in its last push when every sample is
+// taken in.
 func expect(all []sample, now time.Time) (map[trace.ID]int, error) {
-	traces := map[trace.ID]*track.Trace{}
+	traces, want := map[trace.ID]*track.Trace{}, map[trace.ID]int{}
 	for _, one := range all {
 		source, _ := carrier.Lookup(one.source)
 		parts, err := source.Split(one.doc)
@@ -153,13 +161,11 @@ func expect(all []sample, now time.Time) (map[trace.ID]int, error) {
 				return nil, fmt.Errorf("%s: %w", one.file, err)
 			}
 			id := trace.ID{CarrierCode: string(p.Carrier), WaybillNumber: string(p.Number)}
-			traces[id], _ = track.Merge(traces[id], report, now)
-		}
-	}
-	want := map[trace.ID]int{}
-	for id, t := range traces {
-		if t != nil {
-			want[id] = len(t.Events)
+			var changed bool
+			// What another source has told already is kept, and isn't pushed.
+			if traces[id], changed = track.Merge(traces[id], report, now); changed {
+				want[id] = len(traces[id].Events)
+			}
 		}
 	}
 	return want, nil

@@ -1,12 +1,12 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/posthaste/posthaste/pkg/client"
@@ -152,7 +152,7 @@ func (s *show) play(ctx context.Context, j journey) (int, error) {
 		if err := s.pause(ctx); err != nil {
 			return 0, err
 		}
-		if err := s.send(ctx, s.Accounts.sign(j.source, step)); err != nil {
+		if err := s.send(ctx, j.source, step); err != nil {
 			return 0, err
 		}
 		want := uint64(i) + 1
@@ -165,7 +165,7 @@ func (s *show) play(ctx context.Context, j journey) (int, error) {
 		}
 		if i == j.repeat {
 			s.say("  → the same push again: silence")
-			if err := s.send(ctx, s.Accounts.sign(j.source, step)); err != nil {
+			if err := s.send(ctx, j.source, step); err != nil {
 				return 0, err
 			}
 		}
@@ -199,14 +199,20 @@ const answerLimit = 64 << 10
 
 // send posts a push as its platform would. Anything but the answer that stops
 // the platform from repeating is an error.
-func (s *show) send(ctx context.Context, p post) error {
+func (s *show) send(ctx context.Context, source string, doc []byte) error {
+	p, err := s.Accounts.sign(source, doc, s.Now())
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.Patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.Addresses.HTTP+p.path, strings.NewReader(p.form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.Addresses.HTTP+p.Path, bytes.NewReader(p.Body))
 	if err != nil {
 		return fmt.Errorf("make push: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded;charset=utf-8")
+	for name, value := range p.Header {
+		req.Header.Set(name, value)
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return fmt.Errorf("push: %w", err)
@@ -215,8 +221,8 @@ func (s *show) send(ctx context.Context, p post) error {
 	if err = errors.Join(err, resp.Body.Close()); err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
-	if resp.StatusCode != http.StatusOK || !accepted(body) {
-		return fmt.Errorf("push to %s: it was answered with %s: %s", p.path, resp.Status, body)
+	if resp.StatusCode != http.StatusOK || !accepted(source, body) {
+		return fmt.Errorf("push to %s: it was answered with %s: %s", p.Path, resp.Status, body)
 	}
 	return nil
 }

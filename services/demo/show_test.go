@@ -67,9 +67,9 @@ func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		source, field = kuaidi100Source, "param"
 	}
 	doc := []byte(r.PostFormValue(field))
-	again := accounts.sign(source, doc)
-	if again.path != r.URL.Path || again.form.Get("DataSign") != r.PostFormValue("DataSign") || again.form.Get("sign") != r.PostFormValue("sign") {
-		p.t.Errorf("%s: wrong signature", r.URL.Path)
+	again, err := accounts.sign(source, doc, now)
+	if body := r.PostForm.Encode(); err != nil || again.Path != r.URL.Path || string(again.Body) != body {
+		p.t.Errorf("%s: wrong signature: %s", r.URL.Path, body)
 	}
 	_, _ = w.Write([]byte(`{"Success":true,"result":true}`))
 	p.mu.Lock()

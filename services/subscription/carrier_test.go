@@ -122,6 +122,10 @@ func TestCorrector_FollowsTheCarrierThatTells(t *testing.T) {
 	if made.GetCarrierCode() != "fedex" {
 		t.Fatalf("made: %v", made)
 	}
+	// A platform's subscriber has terms, which its pushes are made by.
+	if _, err := c.pool.Exec(t.Context(), `UPDATE subscription SET terms = '{"salt":"x","recognized":"fedex"}'`); err != nil {
+		t.Fatal(err)
+	}
 	if got := c.check(time.Now().Add(time.Hour)); got.Waiting != 1 {
 		t.Fatalf("nothing is known: %+v", got)
 	}
@@ -159,6 +163,10 @@ func TestCorrector_FollowsTheCarrierThatTells(t *testing.T) {
 	}
 	if after.GetCarrierCode() != "sf-express" || after.GetEndpoint() != made.GetEndpoint() || !proto.Equal(after.GetTail(), made.GetTail()) || !proto.Equal(after.GetExpireTime(), made.GetExpireTime()) {
 		t.Errorf("the one it was corrected to: %v", after)
+	}
+	var same bool
+	if err := c.pool.QueryRow(t.Context(), `SELECT count(DISTINCT terms) = 1 AND bool_and(terms IS NOT NULL) FROM subscription`).Scan(&same); err != nil || !same {
+		t.Errorf("the terms aren't the same (%v)", err)
 	}
 	if got := c.check(time.Now().AddDate(1, 0, 0)); got.Total() != 0 {
 		t.Errorf("it is corrected twice: %+v", got)

@@ -89,14 +89,7 @@ func (s *PlatformAccounts) CreatePlatformAccount(ctx context.Context, req *tenan
 	}
 	var v violations
 	checkAccount(&v, &a)
-	var e *pg.Endpoint
-	if url := m.GetCallbackUrl(); url != "" {
-		normal, _, err := s.cfg.checkURL(ctx, tenant, url)
-		if err != nil {
-			v.add("platform_account.callback_url", err.Error())
-		}
-		e = new(a.NewEndpoint(id.New("ep_", now), normal, webhook.NewSecret(), now))
-	}
+	e := s.callback(ctx, &v, &a, m.GetCallbackUrl())
 	if err := v.result(); err != nil {
 		return nil, err
 	}
@@ -110,6 +103,88 @@ func (s *PlatformAccounts) CreatePlatformAccount(ctx context.Context, req *tenan
 	return &tenantv1.CreatePlatformAccountResponse{PlatformAccount: accountMessage(&made)}, nil
 }
 
+// accountFields are those that can be changed.
+var accountFields = []string{"key", "salt", "callback_url", "json_body", "lower_case_sign"}
+
+func accountFieldSet(m *tenantv1.PlatformAccount, field string) bool {
+	switch field {
+	case "key":
+		return m.GetKey() != ""
+	case "salt":
+		return m.GetSalt() != ""
+	case "callback_url":
+		return m.GetCallbackUrl() != ""
+	case "json_body":
+		return m.GetJsonBody()
+	default:
+		return m.GetLowerCaseSign()
+	}
+}
+
+// UpdatePlatformAccount changes an account.
+func (s *PlatformAccounts) UpdatePlatformAccount(ctx context.Context, req *tenantv1.UpdatePlatformAccountRequest) (*tenantv1.UpdatePlatformAccountResponse, error) {
+	m := req.GetPlatformAccount()
+	if m == nil {
+		return nil, rpc.Invalid("platform_account", "is required")
+	}
+	tenant, platform, account, err := parseAccountName(m.GetName())
+	if err != nil {
+		return nil, rpc.Invalid("platform_account.name", err.Error())
+	}
+	list, err := fields(req.GetUpdateMask(), accountFields, func(f string) bool { return accountFieldSet(m, f) }, func(f string) string {
+		return fmt.Sprintf("%q isn't a field of an account that can be changed", f)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var v violations
+	var change pg.AccountChange
+	for _, f := range list {
+		switch f {
+		case "key":
+			change.Key = &m.Key
+			checkKey(&v, m.GetKey())
+		case "salt":
+			change.Salt = &m.Salt
+			checkSalt(&v, m.GetSalt())
+		case "callback_url":
+			change.Moved = true
+			change.Endpoint = s.callback(ctx, &v, &pg.PlatformAccount{Platform: platform, ID: account, TenantID: tenant}, m.GetCallbackUrl())
+		case "json_body":
+			change.JSONBody = &m.JsonBody
+		case "lower_case_sign":
+			change.LowerCaseSign = &m.LowerCaseSign
+		}
+	}
+	if err := v.result(); err != nil {
+		return nil, err
+	}
+	changed, err := s.cfg.Accounts.Update(ctx, tenant, platform, account, change, s.cfg.now())
+	switch {
+	case errors.Is(err, pg.ErrNoAccount):
+		return nil, rpc.NotFound(m.GetName())
+	case errors.Is(err, pg.ErrAccountTaken):
+		return nil, rpc.Invalid("platform_account.key", "is another account's")
+	case err != nil:
+		return nil, s.cfg.fault(ctx, err)
+	}
+	return &tenantv1.UpdatePlatformAccountResponse{PlatformAccount: accountMessage(&changed)}, nil
+}
+
+// callback is the endpoint of an account's callback; nil for none.
+func (s *PlatformAccounts) callback(ctx context.Context, v *violations, a *pg.PlatformAccount, url string) *pg.Endpoint {
+	if url == "" {
+		return nil
+	}
+	normal, _, err := s.cfg.checkURL(ctx, a.TenantID, url)
+	if err != nil {
+		v.add("platform_account.callback_url", err.Error())
+		return nil
+	}
+	now := s.cfg.now()
+	return new(a.NewEndpoint(id.New("ep_", now), normal, webhook.NewSecret(), now))
+}
+
 func checkAccount(v *violations, a *pg.PlatformAccount) {
 	const field = "platform_account."
 	if a.Platform == 0 {
@@ -118,11 +193,19 @@ func checkAccount(v *violations, a *pg.PlatformAccount) {
 	if !accountID.MatchString(a.ID) {
 		v.add(field+"account_id", "must have 1 to 50 letters, digits, '_' and '-'")
 	}
+	checkKey(v, a.Key)
+	checkSalt(v, a.Salt)
+}
+
+func checkKey(v *violations, key string) {
 	unusable := func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }
-	if n := utf8.RuneCountInString(a.Key); n == 0 || n > maxPlatformSecret || strings.ContainsFunc(a.Key, unusable) {
-		v.add(field+"key", fmt.Sprintf("must have 1 to %d printable characters without blanks", maxPlatformSecret))
+	if n := utf8.RuneCountInString(key); n == 0 || n > maxPlatformSecret || strings.ContainsFunc(key, unusable) {
+		v.add("platform_account.key", fmt.Sprintf("must have 1 to %d printable characters without blanks", maxPlatformSecret))
 	}
-	v.checkText(field+"salt", a.Salt, maxPlatformSecret, fmt.Sprintf("must have at most %d characters", maxPlatformSecret))
+}
+
+func checkSalt(v *violations, salt string) {
+	v.checkText("platform_account.salt", salt, maxPlatformSecret, fmt.Sprintf("must have at most %d characters", maxPlatformSecret))
 }
 
 // ListPlatformAccounts returns a tenant's accounts.

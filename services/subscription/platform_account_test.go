@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
 	tenantv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1"
@@ -124,5 +125,80 @@ func TestPlatformAccount_RefusesWhatIsWrongAndNamesTheField(t *testing.T) {
 		if code := status.Code(err); code != codes.InvalidArgument && code != codes.NotFound {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestPlatformAccount_IsChanged(t *testing.T) {
+	t.Parallel()
+	c := newControl(t)
+	made, err := c.account()
+	if err != nil {
+		t.Fatal(err)
+	}
+	update := func(m *tenantv1.PlatformAccount, paths ...string) (*tenantv1.PlatformAccount, error) {
+		m.Name = made.GetName()
+		resp, err := c.accounts.UpdatePlatformAccount(t.Context(), &tenantv1.UpdatePlatformAccountRequest{PlatformAccount: m, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}})
+		return resp.GetPlatformAccount(), err
+	}
+	stored := func() (key, salt string) {
+		t.Helper()
+		if err := c.pool.QueryRow(t.Context(), `SELECT key, salt FROM platform_account WHERE account_id = '1237100'`).Scan(&key, &salt); err != nil {
+			t.Fatal(err)
+		}
+		return key, salt
+	}
+	if _, err := update(&tenantv1.PlatformAccount{Key: "another", Salt: "pinch"}); err != nil {
+		t.Fatal(err)
+	}
+	if key, salt := stored(); key != "another" || salt != "pinch" {
+		t.Errorf("key %s, salt %s", key, salt)
+	}
+	// What subscriptions are owed goes to the new callback: the endpoint is the same.
+	got, err := update(&tenantv1.PlatformAccount{CallbackUrl: "https://new.example/cb", JsonBody: true}, "callback_url", "json_body", "salt")
+	if err != nil || got.GetCallbackUrl() != "https://new.example/cb" || got.GetEndpoint() != made.GetEndpoint() || !got.GetJsonBody() {
+		t.Fatalf("%v, %v", got, err)
+	}
+	if key, salt := stored(); key != "another" || salt != "" {
+		t.Errorf("key %s, salt %s", key, salt)
+	}
+	e, err := c.endpoints.GetEndpoint(t.Context(), &subscriptionv1.GetEndpointRequest{Name: made.GetEndpoint()})
+	if err != nil || e.GetEndpoint().GetUrl() != "https://new.example/cb" {
+		t.Errorf("%v, %v", e, err)
+	}
+	if got, err := update(&tenantv1.PlatformAccount{}, "callback_url"); err != nil || got.GetCallbackUrl() != "" || got.GetEndpoint() != "" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := update(&tenantv1.PlatformAccount{CallbackUrl: "https://third.example/cb"}); err != nil || got.GetEndpoint() == "" || got.GetEndpoint() == made.GetEndpoint() {
+		t.Errorf("%v, %v", got, err)
+	}
+	for field, m := range map[string]*tenantv1.PlatformAccount{
+		"platform_account.key": {Key: "a b"}, "platform_account.callback_url": {CallbackUrl: "/relative"}, "platform_account.salt": {Salt: strings.Repeat("s", 101)},
+	} {
+		if _, err := update(m); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), field) {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	if _, err := update(&tenantv1.PlatformAccount{AccountId: "2"}, "account_id"); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("another id: %v", err)
+	}
+	other := &tenantv1.UpdatePlatformAccountRequest{PlatformAccount: &tenantv1.PlatformAccount{Name: "tenants/other/platformAccounts/kdniao-1237100", Key: "stolen"}}
+	if _, err := c.accounts.UpdatePlatformAccount(t.Context(), other); status.Code(err) != codes.NotFound {
+		t.Errorf("another tenant's: %v", err)
+	}
+	kuaidi100 := func(id, key string) func(*tenantv1.PlatformAccount) {
+		return func(a *tenantv1.PlatformAccount) {
+			a.Platform, a.AccountId, a.Key = tenantv1.Platform_PLATFORM_KUAIDI100, id, key
+		}
+	}
+	if _, err := c.account(kuaidi100("A", "one")); err != nil {
+		t.Fatal(err)
+	}
+	b, err := c.account(kuaidi100("B", "two"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made = b
+	if _, err := update(&tenantv1.PlatformAccount{Key: "one"}); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("another account's key: %v", err)
 	}
 }

@@ -2,7 +2,6 @@ package subscription
 
 import (
 	"fmt"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -119,22 +118,14 @@ func setSubscriptionField(v *violations, s *pg.Subscription, m *subscriptionv1.S
 
 // phoneEnd is the last four digits of a phone number.
 func phoneEnd(v *violations, phone string) string {
-	const most, kept = 20, 4
-	var digits []rune
-	for _, r := range phone {
-		switch {
-		case r >= '0' && r <= '9':
-			digits = append(digits, r)
-		case !strings.ContainsRune("+-() ", r):
-			v.add("phone", "must be a phone number, or its last four digits")
-			return ""
-		}
-	}
-	if n := len(digits); phone != "" && (n < kept || n > most) {
-		v.add("phone", "must have 4 to 20 digits")
+	if phone == "" {
 		return ""
 	}
-	return string(digits[max(len(digits)-kept, 0):])
+	end, ok := track.PhoneEnd(phone)
+	if !ok {
+		v.add("phone", "must be a phone number of 4 to 20 digits, or its last four")
+	}
+	return end
 }
 
 func checkMetadata(v *violations, field string, metadata map[string]string) {

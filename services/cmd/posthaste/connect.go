@@ -10,11 +10,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/posthaste/posthaste/pkg/client"
@@ -23,18 +25,23 @@ import (
 
 // connectFlags say how commands reach a running Posthaste, and how they answer.
 type connectFlags struct {
-	Server     string        `default:"127.0.0.1:9090" help:"Address of the gRPC server. This machine is called in the clear unless --ca is given, others by TLS."`
-	APIKey     app.Secret    `name:"api-key" help:"API key. Better in the variable or in a file: others see command lines."`
-	APIKeyFile string        `name:"api-key-file" type:"path" help:"File that holds the API key, such as .data/admin.key."`
-	CA         string        `name:"ca" type:"path" help:"File of the authorities to trust, in PEM. Empty trusts the system's."`
-	Plaintext  bool          `help:"Call another machine in the clear, with the key: for a mesh that encrypts by itself."`
-	Timeout    time.Duration `default:"30s" help:"Longest wait for an answer."`
-	Output     string        `short:"o" enum:"table,json" default:"table" help:"Form of the answer: table or json."`
+	Server      string        `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of the gRPC server. This machine is called in the clear unless --ca or --tls is given, others by TLS."`
+	APIKey      app.Secret    `name:"api-key" help:"API key. Better in the variable or in a file: others see command lines."`
+	APIKeyFile  string        `name:"api-key-file" type:"path" help:"File that holds the API key, such as .data/admin.key."`
+	CA          string        `name:"ca" type:"path" help:"File of the authorities to trust, in PEM. Empty trusts the system's."`
+	TLS         bool          `name:"tls" env:"POSTHASTE_SERVER_TLS" help:"Call this machine by TLS too."`
+	Plaintext   bool          `help:"Call another machine in the clear, with the key: for a mesh that encrypts by itself."`
+	CallTimeout time.Duration `default:"30s" help:"Longest wait for an answer."`
+	Output      string        `short:"o" enum:"table,json" default:"table" help:"Form of the answer: table, or json, a line for each thing with the API's field names."`
+	JSON        bool          `name:"json" env:"-" help:"Short for --output=json."`
 }
+
+// inJSON says in which form to answer.
+func (f *connectFlags) inJSON() bool { return f.JSON || f.Output == "json" }
 
 // dial makes a client. Close it.
 func (f *connectFlags) dial(opts ...client.Option) (*client.Client, error) {
-	here := f.CA == "" && onThisMachine(f.Server)
+	here := f.CA == "" && !f.TLS && onThisMachine(f.Server)
 	switch {
 	case here, f.Plaintext:
 		opts = append(opts, client.WithoutTLS())
@@ -58,7 +65,7 @@ func (f *connectFlags) dial(opts ...client.Option) (*client.Client, error) {
 	case f.APIKeyFile != "":
 		opts = append(opts, client.WithKeyFile(f.APIKeyFile))
 	}
-	opts = append(opts, client.WithCallTimeout(f.Timeout))
+	opts = append(opts, client.WithCallTimeout(f.CallTimeout))
 	return client.Dial("dns:///"+f.Server, opts...)
 }
 
@@ -71,14 +78,21 @@ func onThisMachine(address string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// call dials, calls and hangs up.
+// call dials, calls until that is done or a signal comes, hangs up, and says what
+// went wrong in the server's words.
 func (f *connectFlags) call(do func(ctx context.Context, c *client.Client) error, opts ...client.Option) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	c, err := f.dial(opts...)
 	if err != nil {
-		return err
+		return fmt.Errorf("--server %s: %w", f.Server, err)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	return do(context.Background(), c)
+	err = do(ctx, c)
+	if st, ok := status.FromError(err); ok && err != nil {
+		return fmt.Errorf("%s: %s (%s)", f.Server, st.Message(), st.Code())
+	}
+	return err
 }
 
 // table is rows below a heading.
@@ -91,13 +105,8 @@ func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
 // print writes an answer in the form that is wanted.
 func (f *connectFlags) print(answer proto.Message, t table) error {
-	if f.Output == "json" {
-		b, err := protojson.MarshalOptions{Multiline: true}.Marshal(answer)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(os.Stdout, string(b))
-		return err
+	if f.inJSON() {
+		return printMessage(os.Stdout, answer)
 	}
 	return t.write(os.Stdout)
 }

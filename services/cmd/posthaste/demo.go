@@ -22,14 +22,14 @@ type demoCmd struct {
 	app.Config `embed:""`
 
 	Once     bool          `env:"-" help:"End when the show is over; the exit status says whether every callback came, verified."`
-	Samples  string        `env:"-" type:"existingdir" placeholder:"DIR" help:"Also replay the pushes of Kdniao and Kuaidi100 in this folder: files of the forms as they were posted."`
+	Samples  string        `env:"-" type:"existingdir" placeholder:"DIR" help:"Also replay the pushes in this folder, of every source that pushes: files as they were posted, in folders that are called as the source in docs/sources.md is."`
 	Pace     time.Duration `env:"-" default:"300ms" help:"Pause between the steps of a journey."`
 	Patience time.Duration `env:"-" default:"30s" help:"Longest wait for one callback."`
 }
 
 // Help is shown by kong.
 func (*demoCmd) Help() string {
-	return "Its data is in .data/demo unless --data says otherwise, its accounts at the two platforms are made up, and it pushes to this machine. A default port that is taken gives way to a free one."
+	return "Its data is in .data/demo unless --data says otherwise, its accounts at the sources are made up, and it pushes to this machine. A default port that is taken gives way to a free one."
 }
 
 // Run is called by kong.
@@ -44,7 +44,11 @@ func (c *demoCmd) Run() error {
 	accounts := demo.NewAccounts()
 	cfg.Sources = app.SourcesConfig{
 		Kdniao:    map[string]app.Secret{accounts.KdniaoID: app.Secret(accounts.KdniaoKey)},
-		Kuaidi100: map[string]app.Secret{accounts.Kuaidi100Name: app.Secret(accounts.Kuaidi100Salt)},
+		Kuaidi100: map[string]app.Secret{accounts.Name: app.Secret(accounts.Kuaidi100Salt)},
+		Accounts:  map[string]app.Secret{},
+	}
+	for name, secret := range accounts.Others() {
+		cfg.Sources.Accounts[name] = app.Secret(secret)
 	}
 	if c.Samples != "" {
 		ids, err := demo.SampleAccounts(c.Samples)

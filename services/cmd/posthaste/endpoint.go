@@ -33,7 +33,7 @@ func (c *endpointListCmd) Run() error {
 	return c.with(func(ctx context.Context, conn *connection) error {
 		l := conn.list("ENDPOINT", "STATE", "URL", "SIGNED BY", "NAME")
 		return l.end(all(0, func(token string) ([]*subscriptionv1.Endpoint, string, error) {
-			resp, err := call(ctx, conn.endpoints.ListEndpoints, &subscriptionv1.ListEndpointsRequest{Parent: c.parent(), PageToken: token})
+			resp, err := conn.endpoints.ListEndpoints(ctx, &subscriptionv1.ListEndpointsRequest{Parent: c.parent(), PageToken: token})
 			return resp.GetEndpoints(), resp.GetNextPageToken(), err
 		}, func(e *subscriptionv1.Endpoint) error {
 			return l.add(e, lastPart(e.GetName()), endpointState(e), e.GetUrl(), scheme(e), e.GetDisplayName())
@@ -71,7 +71,7 @@ type endpointGetCmd struct {
 // Run is called by kong.
 func (c *endpointGetCmd) Run() error {
 	return c.with(func(ctx context.Context, conn *connection) error {
-		resp, err := call(ctx, conn.endpoints.GetEndpoint, &subscriptionv1.GetEndpointRequest{Name: c.endpoint(c.Endpoint)})
+		resp, err := conn.endpoints.GetEndpoint(ctx, &subscriptionv1.GetEndpointRequest{Name: c.endpoint(c.Endpoint)})
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (c *endpointCreateCmd) Run() error {
 		}
 	}
 	return c.with(func(ctx context.Context, conn *connection) error {
-		resp, err := call(ctx, conn.endpoints.CreateEndpoint, &subscriptionv1.CreateEndpointRequest{Parent: c.parent(), Endpoint: e, RequestId: c.RequestID})
+		resp, err := conn.endpoints.CreateEndpoint(ctx, &subscriptionv1.CreateEndpointRequest{Parent: c.parent(), Endpoint: e, RequestId: c.RequestID})
 		if err != nil {
 			return err
 		}
@@ -140,7 +140,7 @@ type rotateSecretCmd struct {
 // Run is called by kong.
 func (c *rotateSecretCmd) Run() error {
 	return c.with(func(ctx context.Context, conn *connection) error {
-		resp, err := call(ctx, conn.endpoints.RotateSecret, &subscriptionv1.RotateSecretRequest{
+		resp, err := conn.endpoints.RotateSecret(ctx, &subscriptionv1.RotateSecretRequest{
 			Name: c.endpoint(c.Endpoint), Secret: c.Secret.Reveal(), SignatureScheme: c.scheme(), Overlap: durationpb.New(c.Overlap), RequestId: c.RequestID,
 		})
 		if err != nil {
@@ -170,7 +170,7 @@ func (c *endpointResumeCmd) Run() error {
 
 func (c *oneEndpoint) setState(state subscriptionv1.EndpointState) error {
 	return c.with(func(ctx context.Context, conn *connection) error {
-		resp, err := call(ctx, conn.endpoints.UpdateEndpoint, &subscriptionv1.UpdateEndpointRequest{
+		resp, err := conn.endpoints.UpdateEndpoint(ctx, &subscriptionv1.UpdateEndpointRequest{
 			Endpoint: &subscriptionv1.Endpoint{Name: c.endpoint(c.Endpoint), State: state}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"state"}},
 		})
 		if err != nil {
@@ -187,7 +187,7 @@ type endpointDeleteCmd struct {
 // Run is called by kong.
 func (c *endpointDeleteCmd) Run() error {
 	return c.with(func(ctx context.Context, conn *connection) error {
-		_, err := call(ctx, conn.endpoints.DeleteEndpoint, &subscriptionv1.DeleteEndpointRequest{Name: c.endpoint(c.Endpoint)})
+		_, err := conn.endpoints.DeleteEndpoint(ctx, &subscriptionv1.DeleteEndpointRequest{Name: c.endpoint(c.Endpoint)})
 		return err
 	})
 }

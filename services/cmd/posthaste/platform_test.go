@@ -32,7 +32,7 @@ func TestPlatform_SaysWhatToChangeInTheClients(t *testing.T) {
 	f := platformFlags{
 		KdniaoID: "1237100", KdniaoKey: app.Secret("the AppKey"), Kuaidi100Customer: "CUSTOMER", Callback: "https://shop.example/cb", HTTPURL: "https://track.example/",
 	}
-	if err := f.make(t.Context(), s, "shop", &out); err != nil {
+	if err := f.make(t.Context(), s, "shop", &out, false); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.made) != 2 || s.made[0].GetKey() != "the AppKey" || s.made[1].GetKey() == "" || s.made[1].GetPlatform() != tenantv1.Platform_PLATFORM_KUAIDI100 {
@@ -45,7 +45,7 @@ func TestPlatform_SaysWhatToChangeInTheClients(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}
 	}
-	if err := new(platformFlags).make(t.Context(), s, "shop", &out); err == nil {
+	if err := new(platformFlags).make(t.Context(), s, "shop", &out, false); err == nil {
 		t.Error("no account is no error")
 	}
 }

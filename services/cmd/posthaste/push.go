@@ -55,7 +55,7 @@ func (c *pushListCmd) Run() error {
 	return c.with(func(ctx context.Context, conn *connection) error {
 		l := conn.list("PUSH", "RANGE", "STATE", "ATTEMPTS", "LAST", "NEXT", "WHY")
 		return l.end(all(c.Limit, func(token string) ([]*deliveryv1.Push, string, error) {
-			resp, err := call(ctx, conn.waybills.ListPushes, &trackingv1.ListPushesRequest{Parent: parent, PageToken: token})
+			resp, err := conn.waybills.ListPushes(ctx, &trackingv1.ListPushesRequest{Parent: parent, PageToken: token})
 			return resp.GetPushes(), resp.GetNextPageToken(), err
 		}, func(p *deliveryv1.Push) error {
 			return l.add(p, p.GetId(), pushRange(p), word(p.GetState().String(), "PUSH_STATE_"), number(p.GetAttemptCount()),
@@ -101,7 +101,7 @@ func (c *pushAttemptsCmd) Run() error {
 		l := conn.list("TIME", "PUSH", "NUMBER", "OUTCOME", "STATUS", "TOOK", "DNS", "CONNECT", "TLS", "FIRST BYTE", "CLASS", "NEXT")
 		return l.end(all(c.Limit, func(token string) ([]*deliveryv1.Attempt, string, error) {
 			req.PageToken = token
-			resp, err := call(ctx, conn.waybills.ListAttempts, req)
+			resp, err := conn.waybills.ListAttempts(ctx, req)
 			return resp.GetAttempts(), resp.GetNextPageToken(), err
 		}, func(a *deliveryv1.Attempt) error {
 			p := a.GetPhases()
@@ -161,7 +161,7 @@ func (c *pushParkedCmd) Run() error {
 		}
 		l := conn.list("PUSH", "RANGE", "WAYBILL", "ENDPOINT", "ATTEMPTS", "PARKED", "WHY")
 		return l.end(all(c.Limit, func(token string) ([]*deliveryv1.ParkedPush, string, error) {
-			resp, err := call(ctx, conn.pushes.ListParkedPushes, &deliveryv1.ListParkedPushesRequest{Parent: c.parent(), Filter: filter, PageToken: token})
+			resp, err := conn.pushes.ListParkedPushes(ctx, &deliveryv1.ListParkedPushesRequest{Parent: c.parent(), Filter: filter, PageToken: token})
 			return resp.GetParkedPushes(), resp.GetNextPageToken(), err
 		}, func(m *deliveryv1.ParkedPush) error {
 			p := m.GetPush()
@@ -172,7 +172,7 @@ func (c *pushParkedCmd) Run() error {
 }
 
 func (c *pushParkedCmd) count(ctx context.Context, conn *connection, filter *deliveryv1.ParkedFilter) error {
-	resp, err := call(ctx, conn.pushes.CountParkedPushes, &deliveryv1.CountParkedPushesRequest{Parent: c.parent(), Filter: filter})
+	resp, err := conn.pushes.CountParkedPushes(ctx, &deliveryv1.CountParkedPushesRequest{Parent: c.parent(), Filter: filter})
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (c *pushResendCmd) Run() error {
 		return err
 	}
 	return c.with(func(ctx context.Context, conn *connection) error {
-		resp, err := call(ctx, conn.pushes.ResendPushes, &deliveryv1.ResendPushesRequest{Parent: c.parent(), Filter: filter, RequestId: c.RequestID})
+		resp, err := conn.pushes.ResendPushes(ctx, &deliveryv1.ResendPushesRequest{Parent: c.parent(), Filter: filter, RequestId: c.RequestID})
 		if err != nil {
 			return err
 		}
@@ -243,7 +243,7 @@ func (c *pushReplayCmd) Run() error {
 		req.Subscription = name
 	}
 	return c.with(func(ctx context.Context, conn *connection) error {
-		resp, err := call(ctx, conn.pushes.ReplayPushes, req)
+		resp, err := conn.pushes.ReplayPushes(ctx, req)
 		if err != nil {
 			return err
 		}
@@ -261,7 +261,7 @@ func (c *connection) follow(ctx context.Context, j *deliveryv1.PushJob, noWait b
 		case <-ctx.Done():
 			return c.showJob(j) // it goes on without us
 		}
-		resp, err := call(ctx, c.pushes.GetPushJob, &deliveryv1.GetPushJobRequest{Name: j.GetName()})
+		resp, err := c.pushes.GetPushJob(ctx, &deliveryv1.GetPushJobRequest{Name: j.GetName()})
 		if err != nil {
 			return err
 		}
@@ -289,7 +289,7 @@ func (c *pushJobsCmd) Run() error {
 	return c.with(func(ctx context.Context, conn *connection) error {
 		l := conn.list("JOB", "DOES", "STATE", "MATCHED", "SENT", "SKIPPED", "CALLER", "CREATED")
 		return l.end(all(c.Limit, func(token string) ([]*deliveryv1.PushJob, string, error) {
-			resp, err := call(ctx, conn.pushes.ListPushJobs, &deliveryv1.ListPushJobsRequest{Parent: c.parent(), PageToken: token})
+			resp, err := conn.pushes.ListPushJobs(ctx, &deliveryv1.ListPushJobsRequest{Parent: c.parent(), PageToken: token})
 			return resp.GetJobs(), resp.GetNextPageToken(), err
 		}, func(j *deliveryv1.PushJob) error {
 			return l.add(j, lastPart(j.GetName()), word(j.GetKind().String(), "PUSH_JOB_KIND_"), jobState(j),
@@ -307,7 +307,7 @@ type pushCancelCmd struct {
 // Run is called by kong.
 func (c *pushCancelCmd) Run() error {
 	return c.with(func(ctx context.Context, conn *connection) error {
-		resp, err := call(ctx, conn.pushes.CancelPushJob, &deliveryv1.CancelPushJobRequest{Name: c.job(c.Job)})
+		resp, err := conn.pushes.CancelPushJob(ctx, &deliveryv1.CancelPushJobRequest{Name: c.job(c.Job)})
 		if err != nil {
 			return err
 		}
@@ -328,7 +328,7 @@ func (c *pushStatsCmd) Run() error {
 		return err
 	}
 	return c.with(func(ctx context.Context, conn *connection) error {
-		resp, err := call(ctx, conn.pushes.GetPushStatistics, &deliveryv1.GetPushStatisticsRequest{Parent: parent})
+		resp, err := conn.pushes.GetPushStatistics(ctx, &deliveryv1.GetPushStatisticsRequest{Parent: parent})
 		if err != nil {
 			return err
 		}

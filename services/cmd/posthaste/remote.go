@@ -3,22 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -27,21 +19,16 @@ import (
 	deliveryv1 "github.com/posthaste/posthaste/pkg/api/posthaste/delivery/v1"
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
-	"github.com/posthaste/posthaste/services/internal/app"
+	"github.com/posthaste/posthaste/pkg/client"
 	"github.com/posthaste/posthaste/services/internal/rpc"
 )
 
-// remote is what the commands have in common that ask a running Posthaste.
+// remote is what the commands have in common that ask for what is a tenant's.
 type remote struct {
-	Server string     `default:"127.0.0.1:9090" env:"POSTHASTE_SERVER" placeholder:"HOST:PORT" help:"The gRPC server of a running Posthaste."`
-	Tenant string     `default:"default" env:"POSTHASTE_TENANT" help:"Whose endpoints, subscriptions and pushes."`
-	APIKey app.Secret `name:"api-key" env:"POSTHASTE_API_KEY" help:"The key to call with, if the server asks for one."`
-	TLS    bool       `name:"tls" env:"POSTHASTE_SERVER_TLS" help:"Encrypt, and trust the certificates that the system trusts."`
-	JSON   bool       `name:"json" env:"-" help:"Print a line of JSON for each thing, with the API's field names."`
-}
+	connectFlags `embed:""`
 
-// callTimeout bounds each call but a watch.
-const callTimeout = 30 * time.Second
+	Tenant string `default:"default" env:"POSTHASTE_TENANT" help:"Whose endpoints, subscriptions and pushes."`
+}
 
 // connection is a remote that was dialled.
 type connection struct {
@@ -54,39 +41,16 @@ type connection struct {
 	pushes        deliveryv1.PushServiceClient
 }
 
-// with dials, works until that is done or a signal comes, and says what went wrong
-// in the server's words.
+// with dials and works; see call.
 func (r *remote) with(work func(ctx context.Context, c *connection) error) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	secure := insecure.NewCredentials()
-	if r.TLS {
-		secure = credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12})
-	}
-	conn, err := grpc.NewClient(r.Server, grpc.WithTransportCredentials(secure))
-	if err != nil {
-		return fmt.Errorf("--server %s: %w", r.Server, err)
-	}
-	defer func() { _ = conn.Close() }()
-	if key := r.APIKey.Reveal(); key != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+key)
-	}
-	err = work(ctx, &connection{
-		remote: r, out: os.Stdout,
-		endpoints: subscriptionv1.NewEndpointServiceClient(conn), subscriptions: subscriptionv1.NewSubscriptionServiceClient(conn),
-		waybills: trackingv1.NewWaybillServiceClient(conn), pushes: deliveryv1.NewPushServiceClient(conn),
+	return r.call(func(ctx context.Context, c *client.Client) error {
+		conn := c.Conn()
+		return work(ctx, &connection{
+			remote: r, out: os.Stdout,
+			endpoints: subscriptionv1.NewEndpointServiceClient(conn), subscriptions: subscriptionv1.NewSubscriptionServiceClient(conn),
+			waybills: trackingv1.NewWaybillServiceClient(conn), pushes: deliveryv1.NewPushServiceClient(conn),
+		})
 	})
-	if st, ok := status.FromError(err); ok && err != nil {
-		return fmt.Errorf("%s: %s (%s)", r.Server, st.Message(), st.Code())
-	}
-	return err
-}
-
-// call makes one call, bounded in time.
-func call[Q, A any](ctx context.Context, method func(context.Context, Q, ...grpc.CallOption) (A, error), req Q) (A, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	return method(ctx, req)
 }
 
 func (r *remote) parent() string { return rpc.TenantName(r.Tenant) }
@@ -150,7 +114,7 @@ type listing struct {
 }
 
 func (c *connection) list(head ...string) *listing {
-	l := &listing{json: c.JSON, out: c.out, table: tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)}
+	l := &listing{json: c.inJSON(), out: c.out, table: tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)}
 	if !l.json {
 		l.write(head)
 	}
@@ -200,7 +164,7 @@ func printMessage(w io.Writer, m proto.Message) error {
 // show prints one thing: its fields, one a line, or JSON. Pairs are a field and its
 // text; those without text are left out.
 func (c *connection) show(m proto.Message, pairs ...string) error {
-	if c.JSON {
+	if c.inJSON() {
 		return printMessage(c.out, m)
 	}
 	t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)

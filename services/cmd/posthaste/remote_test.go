@@ -15,14 +15,54 @@ import (
 
 	deliveryv1 "github.com/posthaste/posthaste/pkg/api/posthaste/delivery/v1"
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
+	tenantv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1"
 )
 
 // server answers a few calls of the commands, and says what it was asked.
 type server struct {
 	subscriptionv1.UnimplementedEndpointServiceServer
 	deliveryv1.UnimplementedPushServiceServer
+	tenantv1.UnimplementedTenantServiceServer
+	tenantv1.UnimplementedPlatformAccountServiceServer
 
 	key string
+}
+
+func (s *server) CreateTenant(ctx context.Context, req *tenantv1.CreateTenantRequest) (*tenantv1.CreateTenantResponse, error) {
+	if err := s.ask(ctx); err != nil {
+		return nil, err
+	}
+	return &tenantv1.CreateTenantResponse{Tenant: &tenantv1.Tenant{Name: "tenants/" + req.GetTenantId()}}, nil
+}
+
+func (s *server) CreatePlatformAccount(ctx context.Context, req *tenantv1.CreatePlatformAccountRequest) (*tenantv1.CreatePlatformAccountResponse, error) {
+	if err := s.ask(ctx); err != nil {
+		return nil, err
+	}
+	a := req.GetPlatformAccount()
+	if a.GetAccountId() == "taken" {
+		return nil, status.Error(codes.AlreadyExists, "it is there")
+	}
+	a.Name, a.Key = req.GetParent()+"/platformAccounts/x-"+a.GetAccountId(), ""
+	return &tenantv1.CreatePlatformAccountResponse{PlatformAccount: a}, nil
+}
+
+func (s *server) UpdatePlatformAccount(ctx context.Context, req *tenantv1.UpdatePlatformAccountRequest) (*tenantv1.UpdatePlatformAccountResponse, error) {
+	if err := s.ask(ctx); err != nil {
+		return nil, err
+	}
+	a := req.GetPlatformAccount()
+	a.CallbackUrl += "?mask=" + strings.Join(req.GetUpdateMask().GetPaths(), ",")
+	return &tenantv1.UpdatePlatformAccountResponse{PlatformAccount: a}, nil
+}
+
+// ask refuses who shows no key.
+func (s *server) ask(ctx context.Context) error {
+	md, _ := metadata.FromIncomingContext(ctx)
+	if s.key != "" && strings.Join(md.Get("authorization"), "") != "Bearer "+s.key {
+		return status.Error(codes.Unauthenticated, "a key is needed")
+	}
+	return nil
 }
 
 func (s *server) CreateEndpoint(_ context.Context, req *subscriptionv1.CreateEndpointRequest) (*subscriptionv1.CreateEndpointResponse, error) {
@@ -33,9 +73,8 @@ func (s *server) CreateEndpoint(_ context.Context, req *subscriptionv1.CreateEnd
 }
 
 func (s *server) ListParkedPushes(ctx context.Context, req *deliveryv1.ListParkedPushesRequest) (*deliveryv1.ListParkedPushesResponse, error) {
-	md, _ := metadata.FromIncomingContext(ctx)
-	if s.key != "" && strings.Join(md.Get("authorization"), "") != "Bearer "+s.key {
-		return nil, status.Error(codes.Unauthenticated, "a key is needed")
+	if err := s.ask(ctx); err != nil {
+		return nil, err
 	}
 	id := "psh_1_2"
 	if req.GetPageToken() != "" {
@@ -74,6 +113,8 @@ func TestRemote_AsksAsItIsTold(t *testing.T) {
 	s := &server{key: "pk_1"}
 	subscriptionv1.RegisterEndpointServiceServer(g, s)
 	deliveryv1.RegisterPushServiceServer(g, s)
+	tenantv1.RegisterTenantServiceServer(g, s)
+	tenantv1.RegisterPlatformAccountServiceServer(g, s)
 	go func() { _ = g.Serve(l) }()
 	t.Cleanup(g.Stop)
 	env := []string{"POSTHASTE_SERVER=" + l.Addr().String(), "POSTHASTE_TENANT=shop", "POSTHASTE_API_KEY=pk_1"}
@@ -95,6 +136,18 @@ func TestRemote_AsksAsItIsTold(t *testing.T) {
 		{"push attempts --from yesterday", []string{"--from"}, false},
 		{"push stats", []string{"Unimplemented"}, false},
 		{"waybill get SF100", []string{"isn't of the form CARRIER/NUMBER"}, false},
+		{"push parked --limit 1 --output json --plaintext --call-timeout 10s", []string{`{"push":{"id":"psh_1_2",`}, true},
+		{
+			"tenant create shop --kdniao-id 1237100 --kdniao-key AppKey --kuaidi100-customer CUST --kuaidi100-key KEY --callback https://shop.example/cb --http-url https://track.example",
+			[]string{"shop", "by        https://track.example\n", "EBusinessID 1237100", "AppKey      AppKey", "customer  CUST", "key       KEY", "pushes go to https://shop.example/cb"}, true,
+		},
+		{"tenant create shop --kdniao-id 1 --json", []string{`{"name":"tenants/shop"}`, `"account_id":"1","key":"`}, true},
+		{"tenant create shop --kdniao-id taken", []string{"tenant shop is there", "posthaste platform create shop", "it is there (AlreadyExists)"}, false},
+		{"tenant create shop --kdniao-id 1 --api-key wrong", []string{"a key is needed (Unauthenticated)"}, false},
+		{"platform create shop", []string{"no account is named"}, false},
+		{"platform update tenants/shop/platformAccounts/kdniao-1 --callback https://x --json-body=true", []string{"https://x?mask=callback_url,json_body"}, true},
+		{"platform update tenants/shop/platformAccounts/kdniao-1 --new-key", []string{"?mask=key", "Its key is shown this once"}, true},
+		{"platform update tenants/shop/platformAccounts/kdniao-1", []string{"nothing is to be changed"}, false},
 		{"endpoint get ep_1 --server 127.0.0.1:1", []string{"127.0.0.1:1", "Unavailable"}, false},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

@@ -52,7 +52,7 @@ func (c *subscriptionListCmd) Run() error {
 		l := conn.list("SUBSCRIPTION", "STATE", "WAYBILL", "ENDPOINT", "PUSHED", "ACKNOWLEDGED")
 		return l.end(all(c.Limit, func(token string) ([]*subscriptionv1.Subscription, string, error) {
 			req.PageToken = token
-			resp, err := call(ctx, conn.subscriptions.ListSubscriptions, req)
+			resp, err := conn.subscriptions.ListSubscriptions(ctx, req)
 			return resp.GetSubscriptions(), resp.GetNextPageToken(), err
 		}, func(s *subscriptionv1.Subscription) error {
 			return l.add(s, lastPart(s.GetName()), subscriptionState(s), s.GetCarrierCode()+"/"+s.GetWaybillNumber(), lastPart(s.GetEndpoint()),
@@ -91,7 +91,7 @@ type subscriptionGetCmd struct {
 // Run is called by kong.
 func (c *subscriptionGetCmd) Run() error {
 	return c.with(func(ctx context.Context, conn *connection) error {
-		resp, err := call(ctx, conn.subscriptions.GetSubscription, &subscriptionv1.GetSubscriptionRequest{Name: c.subscription(c.Subscription)})
+		resp, err := conn.subscriptions.GetSubscription(ctx, &subscriptionv1.GetSubscriptionRequest{Name: c.subscription(c.Subscription)})
 		if err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func (c *subscriptionCreateCmd) Run() error {
 		batch.Requests = append(batch.Requests, &subscriptionv1.CreateSubscriptionRequest{Subscription: s, RequestId: c.RequestID})
 	}
 	return c.with(func(ctx context.Context, conn *connection) error {
-		resp, err := call(ctx, conn.subscriptions.BatchCreateSubscriptions, batch)
+		resp, err := conn.subscriptions.BatchCreateSubscriptions(ctx, batch)
 		if err != nil {
 			return err
 		}
@@ -157,7 +157,7 @@ type subscriptionCancelCmd struct {
 // Run is called by kong.
 func (c *subscriptionCancelCmd) Run() error {
 	return c.with(func(ctx context.Context, conn *connection) error {
-		resp, err := call(ctx, conn.subscriptions.CancelSubscription, &subscriptionv1.CancelSubscriptionRequest{Name: c.subscription(c.Subscription)})
+		resp, err := conn.subscriptions.CancelSubscription(ctx, &subscriptionv1.CancelSubscriptionRequest{Name: c.subscription(c.Subscription)})
 		if err != nil {
 			return err
 		}

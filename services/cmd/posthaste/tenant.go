@@ -33,8 +33,6 @@ type tenantCmd struct {
 // tenants calls the TenantService and prints the tenants it answers with.
 func (f *connectFlags) tenants(do func(context.Context, tenantv1.TenantServiceClient) (proto.Message, []*tenantv1.Tenant, error)) error {
 	return f.call(func(ctx context.Context, c *client.Client) error {
-		ctx, cancel := context.WithTimeout(ctx, f.Timeout)
-		defer cancel()
 		answer, list, err := do(ctx, tenantv1.NewTenantServiceClient(c.Conn()))
 		if err != nil {
 			return err
@@ -55,18 +53,31 @@ func moment(t *timestamppb.Timestamp) string {
 }
 
 type tenantCreateCmd struct {
-	connectFlags `embed:""`
+	connectFlags  `embed:""`
+	platformFlags `embed:""`
 
 	ID          string `arg:"" help:"The tenant's id: a–z, 0–9 and '-'."`
 	DisplayName string `env:"-" help:"For people."`
 }
 
+// Help is shown by kong.
+func (*tenantCreateCmd) Help() string {
+	return "With --kdniao-id or --kuaidi100-customer it also makes the tenant's accounts for clients of those platforms, with the callback as their default endpoint, and says what to change in the clients."
+}
+
 // Run is called by kong.
 func (c *tenantCreateCmd) Run() error {
-	return c.tenants(func(ctx context.Context, s tenantv1.TenantServiceClient) (proto.Message, []*tenantv1.Tenant, error) {
+	err := c.tenants(func(ctx context.Context, s tenantv1.TenantServiceClient) (proto.Message, []*tenantv1.Tenant, error) {
 		resp, err := s.CreateTenant(ctx, &tenantv1.CreateTenantRequest{TenantId: c.ID, Tenant: &tenantv1.Tenant{DisplayName: c.DisplayName}})
 		return resp.GetTenant(), []*tenantv1.Tenant{resp.GetTenant()}, err
 	})
+	if err != nil || len(c.accounts()) == 0 {
+		return err
+	}
+	if err := c.makeAccounts(&c.connectFlags, c.ID); err != nil {
+		return fmt.Errorf("tenant %s is there, an account isn't; posthaste platform create %s makes it: %w", c.ID, c.ID, err)
+	}
+	return nil
 }
 
 type tenantGetCmd struct {
@@ -146,8 +157,6 @@ type keyCmd struct {
 // isn't empty, is the last line.
 func (f *connectFlags) keys(do func(context.Context, tenantv1.KeyServiceClient) (answer proto.Message, list []*tenantv1.Key, secret string, err error)) error {
 	return f.call(func(ctx context.Context, c *client.Client) error {
-		ctx, cancel := context.WithTimeout(ctx, f.Timeout)
-		defer cancel()
 		answer, list, secret, err := do(ctx, tenantv1.NewKeyServiceClient(c.Conn()))
 		if err != nil {
 			return err
@@ -165,7 +174,7 @@ func (f *connectFlags) printKeys(answer proto.Message, list []*tenantv1.Key, sec
 		}
 		t.add(m.GetName(), strings.Join(roles, ","), word(m.GetState().String(), "KEY_STATE_"), moment(m.GetExpireTime()), moment(m.GetLastUseTime()), m.GetDisplayName())
 	}
-	if err := f.print(answer, t); err != nil || secret == "" || f.Output == "json" {
+	if err := f.print(answer, t); err != nil || secret == "" || f.inJSON() {
 		return err
 	}
 	_, err := fmt.Fprintf(os.Stdout, "\nIts secret is shown this once:\n%s\n", secret)
@@ -213,7 +222,7 @@ func (c *keyCreateCmd) Run() error {
 
 // write makes the key without a server.
 func (c *keyCreateCmd) write(k *tenantv1.Key) error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.CallTimeout)
 	defer cancel()
 	pool, err := pg.Open(ctx, c.DatabaseURL.Reveal(), 1)
 	if err != nil {
@@ -303,8 +312,6 @@ type quotaGetCmd struct {
 // Run is called by kong.
 func (c *quotaGetCmd) Run() error {
 	return c.call(func(ctx context.Context, cl *client.Client) error {
-		ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-		defer cancel()
 		u, err := tenantv1.NewTenantServiceClient(cl.Conn()).GetUsage(ctx, &tenantv1.GetUsageRequest{Name: rpc.TenantName(c.ID)})
 		if err != nil {
 			return err

@@ -34,7 +34,7 @@ func (c *waybillGetCmd) Run() error {
 		return err
 	}
 	return c.with(func(ctx context.Context, conn *connection) error {
-		resp, err := call(ctx, conn.waybills.GetWaybill, &trackingv1.GetWaybillRequest{Name: name})
+		resp, err := conn.waybills.GetWaybill(ctx, &trackingv1.GetWaybillRequest{Name: name})
 		if err != nil {
 			return err
 		}
@@ -43,7 +43,7 @@ func (c *waybillGetCmd) Run() error {
 		}
 		l := conn.list(eventHead...)
 		return l.end(all(0, func(token string) ([]*trackingv1.TraceEvent, string, error) {
-			resp, err := call(ctx, conn.waybills.ListTraceEvents, &trackingv1.ListTraceEventsRequest{Parent: name, AfterRevision: c.After, PageToken: token})
+			resp, err := conn.waybills.ListTraceEvents(ctx, &trackingv1.ListTraceEventsRequest{Parent: name, AfterRevision: c.After, PageToken: token})
 			return resp.GetEvents(), resp.GetNextPageToken(), err
 		}, func(e *trackingv1.TraceEvent) error { return l.add(e, eventCells(e)...) }))
 	})
@@ -91,7 +91,7 @@ func (c *waybillWatchCmd) Run() error {
 			case m.GetWaybill() == nil: // a heartbeat
 				continue
 			}
-			if conn.JSON {
+			if conn.inJSON() {
 				err = printMessage(conn.out, m)
 			} else {
 				w := m.GetWaybill()

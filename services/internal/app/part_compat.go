@@ -9,6 +9,7 @@ import (
 	"github.com/posthaste/posthaste/services/compat"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/quota"
 	"github.com/posthaste/posthaste/services/internal/recognize"
 	"github.com/posthaste/posthaste/services/internal/track"
 	"github.com/posthaste/posthaste/services/internal/wire"
@@ -17,6 +18,12 @@ import (
 // startCompat starts what answers the clients of Kdniao and Kuaidi100.
 func startCompat(_ context.Context, env *Env) (func(context.Context) error, error) {
 	learned := pg.NewRecognition(env.PG)
+	var stop func(context.Context) error
+	meter := env.Meter
+	if meter == nil { // where callers of gRPC aren't asked who they are, these are
+		meter = quota.New(quota.Config{Add: pg.NewTenants(env.PG).AddCalls, Log: env.Log, Now: env.now})
+		stop = env.run("compat-quota", meter.Run)
+	}
 	s := compat.New(compat.Config{
 		Accounts: pg.NewPlatformAccounts(env.PG), Subscriptions: pg.NewSubscriptions(env.PG),
 		Traces: func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*track.Trace, error) {
@@ -29,12 +36,13 @@ func startCompat(_ context.Context, env *Env) (func(context.Context) error, erro
 			}
 			return recognize.Candidates(number, recognize.Hints{Answers: answers})
 		},
+		Admit: meter.Admit, Want: pg.NewPolls(env.PG).Want,
 		CheckURL: env.guard().Check,
 		Log:      env.Log, Now: env.now,
 	})
 	// What no other part serves: the platforms' paths are matched in any case.
 	env.HTTP.Handle("/", s.Handler())
-	return nil, nil
+	return stop, nil
 }
 
 // traces reads waybills' newest traces: from the stream, and those that left it

@@ -45,7 +45,7 @@ func table() []part {
 		{name: "ingest", needs: []string{"streams", "grpc", "http"}, start: startIngest},
 		{name: "normalizer", needs: []string{"streams", "postgres"}, start: startNormalizer},
 		{name: "subscription", needs: []string{"streams", "postgres", "grpc"}, start: startSubscription},
-		{name: "compat", needs: []string{"streams", "postgres", "http"}, start: startCompat},
+		{name: "compat", needs: []string{"streams", "postgres", "auth", "http"}, start: startCompat},
 		{name: "query", needs: []string{"streams", "postgres", "grpc"}, start: startQuery},
 		{name: "resend", needs: []string{"postgres", "grpc"}, start: startResend},
 		{name: "delivery", needs: []string{"streams", "postgres"}, start: startDelivery},

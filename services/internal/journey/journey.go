@@ -149,6 +149,9 @@ type Event struct {
 	Step
 
 	At time.Time
+	// AreaCode and AreaName are Kuaidi100's of the place; without them it has the city
+	// alone.
+	AreaCode, AreaName string
 }
 
 // Told is what a source tells of a journey, in order of time, when it has gone on

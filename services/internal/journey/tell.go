@@ -43,8 +43,20 @@ func Kdniao(account, shipper, number string, told []Event) KdniaoItem {
 		item.Traces = append(item.Traces, KdniaoTrace{chinaTime(e.At), e.Text, e.City, e.Kdniao})
 	}
 	last := told[len(told)-1]
-	item.State, item.StateEx, item.Location = last.Kdniao[:1], last.Kdniao, last.City
+	item.State, item.StateEx, item.Location = kdniaoState(told), last.Kdniao, last.City
 	return item
+}
+
+// kdniaoState is the coarse state: once a parcel was a problem, it stays one
+// until it is signed for.
+func kdniaoState(told []Event) string {
+	state := told[len(told)-1].Kdniao[:1]
+	for _, e := range told {
+		if state != "3" && strings.HasPrefix(e.Kdniao, "4") {
+			return "4"
+		}
+	}
+	return state
 }
 
 // KdniaoPush is the document of a push 102 of several waybills.
@@ -85,9 +97,12 @@ type Kuaidi100Node struct {
 func Kuaidi100(com, number string, told []Event) Kuaidi100Result {
 	r := Kuaidi100Result{Message: "ok", Nu: number, Com: com, Ischeck: "0", Status: "200", State: "0", Data: []Kuaidi100Node{}}
 	for _, e := range slices.Backward(told) {
-
 		at := chinaTime(e.At)
-		r.Data = append(r.Data, Kuaidi100Node{Time: at, Ftime: at, Context: e.Text, Location: e.City, AreaName: e.City, StatusCode: e.Kuaidi100})
+		n := Kuaidi100Node{Time: at, Ftime: at, Context: e.Text, Location: e.City, AreaName: e.City, StatusCode: e.Kuaidi100}
+		if e.AreaName != "" {
+			n.AreaCode, n.AreaName = e.AreaCode, e.AreaName
+		}
+		r.Data = append(r.Data, n)
 	}
 	if len(told) == 0 {
 		r.Message, r.Status = "快递公司参数异常：单号不存在或者已经过期", "201"

@@ -33,8 +33,10 @@ type PlatformAccount struct {
 	LowerCaseSign bool
 	CreateTime    time.Time
 	UpdateTime    time.Time
-	// Callback is the default endpoint's URL. Read only.
+	// Callback is the default endpoint's URL, and Disabled says that the tenant is.
+	// Read only.
 	Callback string
+	Disabled bool
 }
 
 // NewEndpoint is an endpoint of the account, with the defaults of an endpoint.
@@ -48,13 +50,13 @@ func (a *PlatformAccount) NewEndpoint(id, url, secret string, now time.Time) End
 }
 
 const accountColumns = `a.platform, a.account_id, a.tenant_id, a.key, a.salt, a.endpoint_id, a.json_body, a.lower_case_sign, a.create_time, a.update_time,
-	coalesce(d.url, '')`
+	coalesce(d.url, ''), t.state = 2`
 
-const fromAccount = ` FROM platform_account a LEFT JOIN endpoint d ON d.id = a.endpoint_id `
+const fromAccount = ` FROM platform_account a JOIN tenant t ON t.id = a.tenant_id LEFT JOIN endpoint d ON d.id = a.endpoint_id `
 
 func scanAccount(row pgx.CollectableRow) (PlatformAccount, error) {
 	var a PlatformAccount
-	err := row.Scan(&a.Platform, &a.ID, &a.TenantID, &a.Key, &a.Salt, &a.EndpointID, &a.JSONBody, &a.LowerCaseSign, &a.CreateTime, &a.UpdateTime, &a.Callback)
+	err := row.Scan(&a.Platform, &a.ID, &a.TenantID, &a.Key, &a.Salt, &a.EndpointID, &a.JSONBody, &a.LowerCaseSign, &a.CreateTime, &a.UpdateTime, &a.Callback, &a.Disabled)
 	return a, err
 }
 
@@ -81,8 +83,8 @@ func (s *PlatformAccounts) Create(ctx context.Context, a PlatformAccount, e *End
 		if tag.RowsAffected() == 0 {
 			return ErrAccountTaken
 		}
-		if e == nil {
-			return nil
+		if err := Audit(ctx, tx, accountEvent(ctx, "CreatePlatformAccount", a.TenantID, a.Platform, a.ID)); err != nil || e == nil {
+			return err
 		}
 		if err := insertEndpoint(ctx, tx, e); err != nil {
 			return err
@@ -148,6 +150,80 @@ func (s *PlatformAccounts) List(ctx context.Context, tenant string) ([]PlatformA
 	return list, nil
 }
 
+// AccountChange is what to change of an account; nil leaves what there is.
+type AccountChange struct {
+	Key, Salt               *string
+	JSONBody, LowerCaseSign *bool
+	// Moved says that pushes go to Endpoint's URL from now on: the default endpoint has
+	// it then, or, where there is none, Endpoint is it. Nil for no default; subscriptions
+	// that there are stay with it.
+	Moved    bool
+	Endpoint *Endpoint
+}
+
+// Update changes a tenant's account. It returns [ErrNoAccount], or [ErrAccountTaken]
+// for a key that is another's.
+func (s *PlatformAccounts) Update(ctx context.Context, tenant string, platform int16, id string, c AccountChange, now time.Time) (PlatformAccount, error) {
+	var a PlatformAccount
+	err := InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		var endpoint *string
+		const lock = `SELECT endpoint_id FROM platform_account WHERE tenant_id = $1 AND platform = $2 AND account_id = $3 FOR UPDATE`
+		switch err := tx.QueryRow(ctx, lock, tenant, platform, id).Scan(&endpoint); {
+		case errors.Is(err, pgx.ErrNoRows):
+			return ErrNoAccount
+		case err != nil:
+			return err
+		}
+		if c.Moved {
+			var err error
+			if endpoint, err = move(ctx, tx, endpoint, c.Endpoint, now); err != nil {
+				return err
+			}
+		}
+		const update = `
+			UPDATE platform_account SET key = coalesce($3, key), salt = coalesce($4, salt), json_body = coalesce($5, json_body),
+				lower_case_sign = coalesce($6, lower_case_sign), endpoint_id = $7, update_time = $8
+			WHERE platform = $1 AND account_id = $2`
+		_, err := tx.Exec(ctx, update, platform, id, c.Key, c.Salt, c.JSONBody, c.LowerCaseSign, endpoint, now)
+		switch {
+		case IsUnique(err, "platform_account_kuaidi100_key"):
+			return ErrAccountTaken
+		case err != nil:
+			return err
+		}
+		rows, err := tx.Query(ctx, `SELECT `+accountColumns+fromAccount+`WHERE a.platform = $1 AND a.account_id = $2`, platform, id)
+		if a, err = oneAccount(rows, err); err != nil {
+			return err
+		}
+		return Audit(ctx, tx, accountEvent(ctx, "UpdatePlatformAccount", tenant, platform, id))
+	})
+	if err != nil {
+		return PlatformAccount{}, fmt.Errorf("change platform account %s: %w", id, err)
+	}
+	return a, nil
+}
+
+// move gives an account's default endpoint another's URL, or makes that the default.
+func move(ctx context.Context, tx pgx.Tx, from *string, to *Endpoint, now time.Time) (*string, error) {
+	switch {
+	case to == nil:
+		return nil, nil //nolint:nilnil // none
+	case from == nil:
+		id, err := endpointFor(ctx, tx, to)
+		return &id, err
+	default:
+		_, err := tx.Exec(ctx, `UPDATE endpoint SET url = $2, update_time = $3 WHERE id = $1`, *from, to.URL, now)
+		return from, err
+	}
+}
+
+// accountEvent is the note of a change. The platform is told by its number, which is
+// that of its pushes' format.
+func accountEvent(ctx context.Context, same, tenant string, platform int16, id string) AuditEvent {
+	name := map[int16]string{2: "kdniao", 3: "kuaidi100"}[platform]
+	return AuditEvent{Action: action(ctx, same), Resource: "tenants/" + tenant + "/platformAccounts/" + name + "-" + id, TenantID: tenant}
+}
+
 // Delete removes a tenant's account and its endpoints. It returns
 // [ErrNoAccount], or [ErrAccountInUse].
 func (s *PlatformAccounts) Delete(ctx context.Context, tenant string, platform int16, id string, now time.Time) error {
@@ -176,8 +252,10 @@ func (s *PlatformAccounts) Delete(ctx context.Context, tenant string, platform i
 		if tag.RowsAffected() == 0 {
 			return ErrNoAccount
 		}
-		_, err = tx.Exec(ctx, `UPDATE endpoint SET delete_time = $2, state = 3 WHERE id = ANY($1)`, endpoints, now)
-		return err
+		if _, err = tx.Exec(ctx, `UPDATE endpoint SET delete_time = $2, state = 3 WHERE id = ANY($1)`, endpoints, now); err != nil {
+			return err
+		}
+		return Audit(ctx, tx, accountEvent(ctx, "DeletePlatformAccount", tenant, platform, id))
 	})
 	if err != nil {
 		return fmt.Errorf("delete platform account %s: %w", id, err)
@@ -188,28 +266,9 @@ func (s *PlatformAccounts) Delete(ctx context.Context, tenant string, platform i
 // EndpointFor finds an account's endpoint with e's URL, or else makes e, which
 // has the account's format and tenant.
 func (s *PlatformAccounts) EndpointFor(ctx context.Context, e *Endpoint) (id string, err error) {
-	// Relies on endpoint_of_account.
-	const find = `
-		SELECT id FROM endpoint
-		WHERE format = $1 AND account_id = $2 AND url = $3 AND tenant_id = $4 AND delete_time IS NULL
-		ORDER BY id LIMIT 1`
-	look := func(q interface {
-		QueryRow(ctx context.Context, query string, args ...any) pgx.Row
-	},
-	) error {
-		return q.QueryRow(ctx, find, e.Format, e.AccountID, e.URL, e.TenantID).Scan(&id)
-	}
-	if err = look(s.pool); errors.Is(err, pgx.ErrNoRows) {
-		err = InTx(ctx, s.pool, func(tx pgx.Tx) error {
-			// Of two at once the second finds what the first made.
-			if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('endpoint ' || $1 || ' ' || $2, 0))`, *e.AccountID, e.URL); err != nil {
-				return err
-			}
-			err := look(tx)
-			if errors.Is(err, pgx.ErrNoRows) {
-				id = e.ID
-				return insertEndpoint(ctx, tx, e)
-			}
+	if id, err = findEndpoint(ctx, s.pool, e); errors.Is(err, pgx.ErrNoRows) {
+		err = InTx(ctx, s.pool, func(tx pgx.Tx) (err error) {
+			id, err = endpointFor(ctx, tx, e)
 			return err
 		})
 	}
@@ -217,6 +276,30 @@ func (s *PlatformAccounts) EndpointFor(ctx context.Context, e *Endpoint) (id str
 		return "", fmt.Errorf("find the endpoint of platform account %s: %w", *e.AccountID, err)
 	}
 	return id, nil
+}
+
+func endpointFor(ctx context.Context, tx pgx.Tx, e *Endpoint) (id string, err error) {
+	// Of two at once the second finds what the first made.
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('endpoint ' || $1 || ' ' || $2, 0))`, *e.AccountID, e.URL); err != nil {
+		return "", err
+	}
+	if id, err = findEndpoint(ctx, tx, e); errors.Is(err, pgx.ErrNoRows) {
+		return e.ID, insertEndpoint(ctx, tx, e)
+	}
+	return id, err
+}
+
+func findEndpoint(ctx context.Context, q interface {
+	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
+}, e *Endpoint,
+) (id string, err error) {
+	// Relies on endpoint_of_account.
+	const find = `
+		SELECT id FROM endpoint
+		WHERE format = $1 AND account_id = $2 AND url = $3 AND tenant_id = $4 AND delete_time IS NULL
+		ORDER BY id LIMIT 1`
+	err = q.QueryRow(ctx, find, e.Format, e.AccountID, e.URL, e.TenantID).Scan(&id)
+	return id, err
 }
 
 // Followed finds the live subscription of an account to a waybill, whatever its

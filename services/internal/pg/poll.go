@@ -79,6 +79,34 @@ func enqueue(ctx context.Context, tx pgx.Tx, made []*NewSubscription) error {
 	return err
 }
 
+// Want has a waybill asked for until a time, where its carrier is polled: somebody
+// asks where it is and doesn't subscribe. One that was given up is asked for again
+// after a day. A phone number that brought answers isn't replaced: it may be another's
+// who knows it better.
+func (p *Polls) Want(ctx context.Context, w track.Waybill, phone string, until time.Time) error {
+	// The time is put off by the hour, so that a client that asks often writes seldom.
+	const query = `
+		WITH put AS (
+			INSERT INTO poll AS p (carrier_code, waybill_number, source, tier, phone, due_time, wanted_until)
+			SELECT $1, $2, s.source, $5, $3, now(), $4 FROM poll_source s WHERE s.carrier_code = $1
+			ON CONFLICT (carrier_code, waybill_number) DO UPDATE SET
+				source = excluded.source, wanted_until = greatest(p.wanted_until, excluded.wanted_until),
+				phone = CASE WHEN excluded.phone <> '' AND p.change_time IS NULL THEN excluded.phone ELSE p.phone END,
+				due_time = CASE
+					WHEN p.due_time IS NULL AND coalesce(p.poll_time < now() - interval '1 day', true) THEN now()
+					WHEN p.due_time IS NOT NULL AND p.change_time IS NULL AND excluded.phone <> '' AND excluded.phone <> p.phone THEN now()
+					ELSE p.due_time END
+			WHERE coalesce(p.wanted_until < excluded.wanted_until - interval '1 hour', true)
+				OR p.change_time IS NULL AND excluded.phone <> '' AND excluded.phone <> p.phone
+			RETURNING p.due_time <= now() AS due
+		)
+		SELECT pg_notify($6, '') FROM put WHERE due`
+	if _, err := p.pool.Exec(ctx, query, w.Carrier, w.Number, phone, until, TierEconomy, pollChannel); err != nil {
+		return fmt.Errorf("have waybill %s asked for: %w", w.Carrier, err)
+	}
+	return nil
+}
+
 // Configure says which carriers are polled from which source, and takes in the
 // subscriptions that there are, spread over a time so that they don't all come at
 // once. What is no longer polled rests.
@@ -170,7 +198,8 @@ func (p *Polls) Claim(ctx context.Context, source string, now time.Time, lease t
 		FROM due d WHERE p.carrier_code = d.carrier_code AND p.waybill_number = d.waybill_number
 		RETURNING p.carrier_code, p.waybill_number, p.tier, p.phone, p.failure_count, p.silent_count, p.change_time, p.create_time, p.fingerprint,
 			EXISTS (SELECT 1 FROM subscription s WHERE s.carrier_code = p.carrier_code AND s.waybill_number = p.waybill_number AND s.state IN (1, 2))
-			OR EXISTS (SELECT 1 FROM carrier_check c WHERE c.waybill_number = p.waybill_number AND p.carrier_code = ANY(c.candidates))`
+			OR EXISTS (SELECT 1 FROM carrier_check c WHERE c.waybill_number = p.waybill_number AND p.carrier_code = ANY(c.candidates))
+			OR coalesce(p.wanted_until > $2, false)`
 	rows, err := p.pool.Query(ctx, query, source, now, lease, limit)
 	if err != nil {
 		return nil, fmt.Errorf("claim waybills to ask %s for: %w", source, err)
@@ -246,7 +275,7 @@ func (p *Polls) Finish(ctx context.Context, polled []Polled) error {
 		// Somebody may have subscribed since the claim, and made it due.
 		const drop = `
 			DELETE FROM poll p USING unnest($1::text[], $2::text[]) AS n (carrier_code, waybill_number)
-			WHERE p.carrier_code = n.carrier_code AND p.waybill_number = n.waybill_number
+			WHERE p.carrier_code = n.carrier_code AND p.waybill_number = n.waybill_number AND coalesce(p.wanted_until < now(), true)
 				AND NOT EXISTS (SELECT 1 FROM subscription s WHERE s.carrier_code = p.carrier_code AND s.waybill_number = p.waybill_number AND s.state IN (1, 2))`
 		_, err := tx.Exec(ctx, drop, gone.carriers, gone.numbers)
 		return err

@@ -23,7 +23,9 @@ type KdniaoTerms struct {
 	CallBack     string `json:"call_back,omitempty"`
 	AlsoCallback bool   `json:"also_callback,omitempty"`
 	NewestFirst  bool   `json:"newest_first,omitempty"`
-	CustomerName string `json:"customer_name,omitempty"` // what the carrier asks for, such as digits of a phone number
+	// CustomerName is what the carrier asks for, such as digits of a phone number. It
+	// isn't kept.
+	CustomerName string `json:"-"`
 }
 
 // KdniaoTrace is a node of Kdniao's list. Without detail Location and Action are

@@ -19,7 +19,10 @@ type Kuaidi100Terms struct {
 	Number  string `json:"number,omitempty"`
 	From    string `json:"from,omitempty"`
 	To      string `json:"to,omitempty"`
-	Phone   string `json:"phone,omitempty"`
+	Phone   string `json:"-"` // isn't kept
+	// Recognized is Kuaidi100's code of the carrier that the number was taken for,
+	// when the subscriber named none.
+	Recognized string `json:"recognized,omitempty"`
 	// Query is the query string of the subscriber's callback, byte for byte,
 	// without the question mark.
 	Query string `json:"query,omitempty"`
@@ -307,8 +310,12 @@ func (p *kuaidi100Push) correct(terms Kuaidi100Terms, t *track.Trace) {
 		}
 		return
 	}
-	if c, _ := carrier.Named(carrier.PlatformKuaidi100, terms.Company); terms.Company != "" && c != t.Waybill.Carrier {
-		p.AutoCheck, p.ComOld, p.ComNew = "1", terms.Company, p.LastResult.Com
+	was := terms.Company
+	if was == "" {
+		was = terms.Recognized
+	}
+	if c, _ := carrier.Named(carrier.PlatformKuaidi100, was); was != "" && c != t.Waybill.Carrier {
+		p.AutoCheck, p.ComOld, p.ComNew = "1", was, p.LastResult.Com
 	}
 }
 

@@ -366,6 +366,12 @@ func TestKuaidi100_SaysWhetherItFollows(t *testing.T) {
 			kuaidi100Push{Status: "polling", Billstatus: "got", AutoCheck: "1", ComOld: "yuantong", ComNew: "ems"},
 			"0",
 		},
+		"recognised, and corrected": {
+			with(func(tr *track.Trace) { tr.Waybill.Carrier = "ems" }), 0,
+			Kuaidi100Terms{AutoCom: true, Recognized: "yuantong"},
+			kuaidi100Push{Status: "polling", Billstatus: "got", AutoCheck: "1", ComOld: "yuantong", ComNew: "ems"},
+			"0",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

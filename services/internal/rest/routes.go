@@ -40,6 +40,7 @@ var routes = map[string][]route{
 
 	"posthaste.tenant.v1.PlatformAccountService/CreatePlatformAccount": {post("/v1/{parent=tenants/*}/platformAccounts", "platform_account")},
 	"posthaste.tenant.v1.PlatformAccountService/ListPlatformAccounts":  {get("/v1/{parent=tenants/*}/platformAccounts")},
+	"posthaste.tenant.v1.PlatformAccountService/UpdatePlatformAccount": {patch("/v1/{platform_account.name=tenants/*/platformAccounts/*}", "platform_account")},
 	"posthaste.tenant.v1.PlatformAccountService/DeletePlatformAccount": {del("/v1/{name=tenants/*/platformAccounts/*}")},
 
 	"posthaste.subscription.v1.EndpointService/CreateEndpoint": {post("/v1/{parent=tenants/*}/endpoints", "endpoint")},

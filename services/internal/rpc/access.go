@@ -50,6 +50,7 @@ var accesses = map[string]Access{
 
 	"posthaste.tenant.v1.PlatformAccountService/CreatePlatformAccount": {Scope: auth.Manage, Names: "parent", Change: true},
 	"posthaste.tenant.v1.PlatformAccountService/ListPlatformAccounts":  {Scope: auth.Manage, Names: "parent"},
+	"posthaste.tenant.v1.PlatformAccountService/UpdatePlatformAccount": {Scope: auth.Manage, Names: "platform_account.name", Change: true},
 	"posthaste.tenant.v1.PlatformAccountService/DeletePlatformAccount": {Scope: auth.Manage, Names: "name", Change: true},
 
 	"posthaste.subscription.v1.EndpointService/CreateEndpoint": {Scope: auth.Write, Names: "parent", Change: true},

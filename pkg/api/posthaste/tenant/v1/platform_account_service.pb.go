@@ -9,6 +9,7 @@ package tenantv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -402,6 +403,110 @@ func (x *ListPlatformAccountsResponse) GetPlatformAccounts() []*PlatformAccount 
 	return nil
 }
 
+// UpdatePlatformAccountRequest changes an account.
+type UpdatePlatformAccountRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The new values; name says which account. Required.
+	PlatformAccount *PlatformAccount `protobuf:"bytes,1,opt,name=platform_account,json=platformAccount,proto3" json:"platform_account,omitempty"`
+	// The fields to change, of key, salt, callback_url, json_body and
+	// lower_case_sign; empty means those that are set. A new callback_url takes over
+	// what subscriptions without one of their own are owed; an empty one leaves
+	// those that there are with the old.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdatePlatformAccountRequest) Reset() {
+	*x = UpdatePlatformAccountRequest{}
+	mi := &file_posthaste_tenant_v1_platform_account_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdatePlatformAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdatePlatformAccountRequest) ProtoMessage() {}
+
+func (x *UpdatePlatformAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_tenant_v1_platform_account_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdatePlatformAccountRequest.ProtoReflect.Descriptor instead.
+func (*UpdatePlatformAccountRequest) Descriptor() ([]byte, []int) {
+	return file_posthaste_tenant_v1_platform_account_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UpdatePlatformAccountRequest) GetPlatformAccount() *PlatformAccount {
+	if x != nil {
+		return x.PlatformAccount
+	}
+	return nil
+}
+
+func (x *UpdatePlatformAccountRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+// UpdatePlatformAccountResponse holds the account after the change.
+type UpdatePlatformAccountResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account, without its secrets.
+	PlatformAccount *PlatformAccount `protobuf:"bytes,1,opt,name=platform_account,json=platformAccount,proto3" json:"platform_account,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *UpdatePlatformAccountResponse) Reset() {
+	*x = UpdatePlatformAccountResponse{}
+	mi := &file_posthaste_tenant_v1_platform_account_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdatePlatformAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdatePlatformAccountResponse) ProtoMessage() {}
+
+func (x *UpdatePlatformAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_tenant_v1_platform_account_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdatePlatformAccountResponse.ProtoReflect.Descriptor instead.
+func (*UpdatePlatformAccountResponse) Descriptor() ([]byte, []int) {
+	return file_posthaste_tenant_v1_platform_account_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UpdatePlatformAccountResponse) GetPlatformAccount() *PlatformAccount {
+	if x != nil {
+		return x.PlatformAccount
+	}
+	return nil
+}
+
 // DeletePlatformAccountRequest removes an account.
 type DeletePlatformAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -413,7 +518,7 @@ type DeletePlatformAccountRequest struct {
 
 func (x *DeletePlatformAccountRequest) Reset() {
 	*x = DeletePlatformAccountRequest{}
-	mi := &file_posthaste_tenant_v1_platform_account_service_proto_msgTypes[5]
+	mi := &file_posthaste_tenant_v1_platform_account_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +530,7 @@ func (x *DeletePlatformAccountRequest) String() string {
 func (*DeletePlatformAccountRequest) ProtoMessage() {}
 
 func (x *DeletePlatformAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_platform_account_service_proto_msgTypes[5]
+	mi := &file_posthaste_tenant_v1_platform_account_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +543,7 @@ func (x *DeletePlatformAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePlatformAccountRequest.ProtoReflect.Descriptor instead.
 func (*DeletePlatformAccountRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_platform_account_service_proto_rawDescGZIP(), []int{5}
+	return file_posthaste_tenant_v1_platform_account_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeletePlatformAccountRequest) GetName() string {
@@ -457,7 +562,7 @@ type DeletePlatformAccountResponse struct {
 
 func (x *DeletePlatformAccountResponse) Reset() {
 	*x = DeletePlatformAccountResponse{}
-	mi := &file_posthaste_tenant_v1_platform_account_service_proto_msgTypes[6]
+	mi := &file_posthaste_tenant_v1_platform_account_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +574,7 @@ func (x *DeletePlatformAccountResponse) String() string {
 func (*DeletePlatformAccountResponse) ProtoMessage() {}
 
 func (x *DeletePlatformAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_tenant_v1_platform_account_service_proto_msgTypes[6]
+	mi := &file_posthaste_tenant_v1_platform_account_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,14 +587,14 @@ func (x *DeletePlatformAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePlatformAccountResponse.ProtoReflect.Descriptor instead.
 func (*DeletePlatformAccountResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_tenant_v1_platform_account_service_proto_rawDescGZIP(), []int{6}
+	return file_posthaste_tenant_v1_platform_account_service_proto_rawDescGZIP(), []int{8}
 }
 
 var File_posthaste_tenant_v1_platform_account_service_proto protoreflect.FileDescriptor
 
 const file_posthaste_tenant_v1_platform_account_service_proto_rawDesc = "" +
 	"\n" +
-	"2posthaste/tenant/v1/platform_account_service.proto\x12\x13posthaste.tenant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x02\n" +
+	"2posthaste/tenant/v1/platform_account_service.proto\x12\x13posthaste.tenant.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x02\n" +
 	"\x0fPlatformAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
 	"\bplatform\x18\x02 \x01(\x0e2\x1d.posthaste.tenant.v1.PlatformR\bplatform\x12\x1d\n" +
@@ -512,17 +617,24 @@ const file_posthaste_tenant_v1_platform_account_service_proto_rawDesc = "" +
 	"\x1bListPlatformAccountsRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\"q\n" +
 	"\x1cListPlatformAccountsResponse\x12Q\n" +
-	"\x11platform_accounts\x18\x01 \x03(\v2$.posthaste.tenant.v1.PlatformAccountR\x10platformAccounts\"2\n" +
+	"\x11platform_accounts\x18\x01 \x03(\v2$.posthaste.tenant.v1.PlatformAccountR\x10platformAccounts\"\xac\x01\n" +
+	"\x1cUpdatePlatformAccountRequest\x12O\n" +
+	"\x10platform_account\x18\x01 \x01(\v2$.posthaste.tenant.v1.PlatformAccountR\x0fplatformAccount\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\"p\n" +
+	"\x1dUpdatePlatformAccountResponse\x12O\n" +
+	"\x10platform_account\x18\x01 \x01(\v2$.posthaste.tenant.v1.PlatformAccountR\x0fplatformAccount\"2\n" +
 	"\x1cDeletePlatformAccountRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x1f\n" +
 	"\x1dDeletePlatformAccountResponse*Q\n" +
 	"\bPlatform\x12\x18\n" +
 	"\x14PLATFORM_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fPLATFORM_KDNIAO\x10\x01\x12\x16\n" +
-	"\x12PLATFORM_KUAIDI100\x10\x022\x95\x03\n" +
+	"\x12PLATFORM_KUAIDI100\x10\x022\x95\x04\n" +
 	"\x16PlatformAccountService\x12~\n" +
 	"\x15CreatePlatformAccount\x121.posthaste.tenant.v1.CreatePlatformAccountRequest\x1a2.posthaste.tenant.v1.CreatePlatformAccountResponse\x12{\n" +
 	"\x14ListPlatformAccounts\x120.posthaste.tenant.v1.ListPlatformAccountsRequest\x1a1.posthaste.tenant.v1.ListPlatformAccountsResponse\x12~\n" +
+	"\x15UpdatePlatformAccount\x121.posthaste.tenant.v1.UpdatePlatformAccountRequest\x1a2.posthaste.tenant.v1.UpdatePlatformAccountResponse\x12~\n" +
 	"\x15DeletePlatformAccount\x121.posthaste.tenant.v1.DeletePlatformAccountRequest\x1a2.posthaste.tenant.v1.DeletePlatformAccountResponseB\xe9\x01\n" +
 	"\x17com.posthaste.tenant.v1B\x1bPlatformAccountServiceProtoP\x01ZCgithub.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1;tenantv1\xa2\x02\x03PTX\xaa\x02\x13Posthaste.Tenant.V1\xca\x02\x13Posthaste\\Tenant\\V1\xe2\x02\x1fPosthaste\\Tenant\\V1\\GPBMetadata\xea\x02\x15Posthaste::Tenant::V1b\x06proto3"
 
@@ -539,7 +651,7 @@ func file_posthaste_tenant_v1_platform_account_service_proto_rawDescGZIP() []byt
 }
 
 var file_posthaste_tenant_v1_platform_account_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_posthaste_tenant_v1_platform_account_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_posthaste_tenant_v1_platform_account_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_posthaste_tenant_v1_platform_account_service_proto_goTypes = []any{
 	(Platform)(0),                         // 0: posthaste.tenant.v1.Platform
 	(*PlatformAccount)(nil),               // 1: posthaste.tenant.v1.PlatformAccount
@@ -547,27 +659,35 @@ var file_posthaste_tenant_v1_platform_account_service_proto_goTypes = []any{
 	(*CreatePlatformAccountResponse)(nil), // 3: posthaste.tenant.v1.CreatePlatformAccountResponse
 	(*ListPlatformAccountsRequest)(nil),   // 4: posthaste.tenant.v1.ListPlatformAccountsRequest
 	(*ListPlatformAccountsResponse)(nil),  // 5: posthaste.tenant.v1.ListPlatformAccountsResponse
-	(*DeletePlatformAccountRequest)(nil),  // 6: posthaste.tenant.v1.DeletePlatformAccountRequest
-	(*DeletePlatformAccountResponse)(nil), // 7: posthaste.tenant.v1.DeletePlatformAccountResponse
-	(*timestamppb.Timestamp)(nil),         // 8: google.protobuf.Timestamp
+	(*UpdatePlatformAccountRequest)(nil),  // 6: posthaste.tenant.v1.UpdatePlatformAccountRequest
+	(*UpdatePlatformAccountResponse)(nil), // 7: posthaste.tenant.v1.UpdatePlatformAccountResponse
+	(*DeletePlatformAccountRequest)(nil),  // 8: posthaste.tenant.v1.DeletePlatformAccountRequest
+	(*DeletePlatformAccountResponse)(nil), // 9: posthaste.tenant.v1.DeletePlatformAccountResponse
+	(*timestamppb.Timestamp)(nil),         // 10: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),         // 11: google.protobuf.FieldMask
 }
 var file_posthaste_tenant_v1_platform_account_service_proto_depIdxs = []int32{
-	0, // 0: posthaste.tenant.v1.PlatformAccount.platform:type_name -> posthaste.tenant.v1.Platform
-	8, // 1: posthaste.tenant.v1.PlatformAccount.create_time:type_name -> google.protobuf.Timestamp
-	1, // 2: posthaste.tenant.v1.CreatePlatformAccountRequest.platform_account:type_name -> posthaste.tenant.v1.PlatformAccount
-	1, // 3: posthaste.tenant.v1.CreatePlatformAccountResponse.platform_account:type_name -> posthaste.tenant.v1.PlatformAccount
-	1, // 4: posthaste.tenant.v1.ListPlatformAccountsResponse.platform_accounts:type_name -> posthaste.tenant.v1.PlatformAccount
-	2, // 5: posthaste.tenant.v1.PlatformAccountService.CreatePlatformAccount:input_type -> posthaste.tenant.v1.CreatePlatformAccountRequest
-	4, // 6: posthaste.tenant.v1.PlatformAccountService.ListPlatformAccounts:input_type -> posthaste.tenant.v1.ListPlatformAccountsRequest
-	6, // 7: posthaste.tenant.v1.PlatformAccountService.DeletePlatformAccount:input_type -> posthaste.tenant.v1.DeletePlatformAccountRequest
-	3, // 8: posthaste.tenant.v1.PlatformAccountService.CreatePlatformAccount:output_type -> posthaste.tenant.v1.CreatePlatformAccountResponse
-	5, // 9: posthaste.tenant.v1.PlatformAccountService.ListPlatformAccounts:output_type -> posthaste.tenant.v1.ListPlatformAccountsResponse
-	7, // 10: posthaste.tenant.v1.PlatformAccountService.DeletePlatformAccount:output_type -> posthaste.tenant.v1.DeletePlatformAccountResponse
-	8, // [8:11] is the sub-list for method output_type
-	5, // [5:8] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	0,  // 0: posthaste.tenant.v1.PlatformAccount.platform:type_name -> posthaste.tenant.v1.Platform
+	10, // 1: posthaste.tenant.v1.PlatformAccount.create_time:type_name -> google.protobuf.Timestamp
+	1,  // 2: posthaste.tenant.v1.CreatePlatformAccountRequest.platform_account:type_name -> posthaste.tenant.v1.PlatformAccount
+	1,  // 3: posthaste.tenant.v1.CreatePlatformAccountResponse.platform_account:type_name -> posthaste.tenant.v1.PlatformAccount
+	1,  // 4: posthaste.tenant.v1.ListPlatformAccountsResponse.platform_accounts:type_name -> posthaste.tenant.v1.PlatformAccount
+	1,  // 5: posthaste.tenant.v1.UpdatePlatformAccountRequest.platform_account:type_name -> posthaste.tenant.v1.PlatformAccount
+	11, // 6: posthaste.tenant.v1.UpdatePlatformAccountRequest.update_mask:type_name -> google.protobuf.FieldMask
+	1,  // 7: posthaste.tenant.v1.UpdatePlatformAccountResponse.platform_account:type_name -> posthaste.tenant.v1.PlatformAccount
+	2,  // 8: posthaste.tenant.v1.PlatformAccountService.CreatePlatformAccount:input_type -> posthaste.tenant.v1.CreatePlatformAccountRequest
+	4,  // 9: posthaste.tenant.v1.PlatformAccountService.ListPlatformAccounts:input_type -> posthaste.tenant.v1.ListPlatformAccountsRequest
+	6,  // 10: posthaste.tenant.v1.PlatformAccountService.UpdatePlatformAccount:input_type -> posthaste.tenant.v1.UpdatePlatformAccountRequest
+	8,  // 11: posthaste.tenant.v1.PlatformAccountService.DeletePlatformAccount:input_type -> posthaste.tenant.v1.DeletePlatformAccountRequest
+	3,  // 12: posthaste.tenant.v1.PlatformAccountService.CreatePlatformAccount:output_type -> posthaste.tenant.v1.CreatePlatformAccountResponse
+	5,  // 13: posthaste.tenant.v1.PlatformAccountService.ListPlatformAccounts:output_type -> posthaste.tenant.v1.ListPlatformAccountsResponse
+	7,  // 14: posthaste.tenant.v1.PlatformAccountService.UpdatePlatformAccount:output_type -> posthaste.tenant.v1.UpdatePlatformAccountResponse
+	9,  // 15: posthaste.tenant.v1.PlatformAccountService.DeletePlatformAccount:output_type -> posthaste.tenant.v1.DeletePlatformAccountResponse
+	12, // [12:16] is the sub-list for method output_type
+	8,  // [8:12] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_tenant_v1_platform_account_service_proto_init() }
@@ -581,7 +701,7 @@ func file_posthaste_tenant_v1_platform_account_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_posthaste_tenant_v1_platform_account_service_proto_rawDesc), len(file_posthaste_tenant_v1_platform_account_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	PlatformAccountService_CreatePlatformAccount_FullMethodName = "/posthaste.tenant.v1.PlatformAccountService/CreatePlatformAccount"
 	PlatformAccountService_ListPlatformAccounts_FullMethodName  = "/posthaste.tenant.v1.PlatformAccountService/ListPlatformAccounts"
+	PlatformAccountService_UpdatePlatformAccount_FullMethodName = "/posthaste.tenant.v1.PlatformAccountService/UpdatePlatformAccount"
 	PlatformAccountService_DeletePlatformAccount_FullMethodName = "/posthaste.tenant.v1.PlatformAccountService/DeletePlatformAccount"
 )
 
@@ -37,6 +38,9 @@ type PlatformAccountServiceClient interface {
 	CreatePlatformAccount(ctx context.Context, in *CreatePlatformAccountRequest, opts ...grpc.CallOption) (*CreatePlatformAccountResponse, error)
 	// ListPlatformAccounts returns a tenant's accounts, without their secrets.
 	ListPlatformAccounts(ctx context.Context, in *ListPlatformAccountsRequest, opts ...grpc.CallOption) (*ListPlatformAccountsResponse, error)
+	// UpdatePlatformAccount changes an account's secrets, callback and options. A
+	// new key is taken at once and the old one refused.
+	UpdatePlatformAccount(ctx context.Context, in *UpdatePlatformAccountRequest, opts ...grpc.CallOption) (*UpdatePlatformAccountResponse, error)
 	// DeletePlatformAccount removes an account and its endpoints. Refused while
 	// live subscriptions push in its name.
 	DeletePlatformAccount(ctx context.Context, in *DeletePlatformAccountRequest, opts ...grpc.CallOption) (*DeletePlatformAccountResponse, error)
@@ -70,6 +74,16 @@ func (c *platformAccountServiceClient) ListPlatformAccounts(ctx context.Context,
 	return out, nil
 }
 
+func (c *platformAccountServiceClient) UpdatePlatformAccount(ctx context.Context, in *UpdatePlatformAccountRequest, opts ...grpc.CallOption) (*UpdatePlatformAccountResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdatePlatformAccountResponse)
+	err := c.cc.Invoke(ctx, PlatformAccountService_UpdatePlatformAccount_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *platformAccountServiceClient) DeletePlatformAccount(ctx context.Context, in *DeletePlatformAccountRequest, opts ...grpc.CallOption) (*DeletePlatformAccountResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeletePlatformAccountResponse)
@@ -93,6 +107,9 @@ type PlatformAccountServiceServer interface {
 	CreatePlatformAccount(context.Context, *CreatePlatformAccountRequest) (*CreatePlatformAccountResponse, error)
 	// ListPlatformAccounts returns a tenant's accounts, without their secrets.
 	ListPlatformAccounts(context.Context, *ListPlatformAccountsRequest) (*ListPlatformAccountsResponse, error)
+	// UpdatePlatformAccount changes an account's secrets, callback and options. A
+	// new key is taken at once and the old one refused.
+	UpdatePlatformAccount(context.Context, *UpdatePlatformAccountRequest) (*UpdatePlatformAccountResponse, error)
 	// DeletePlatformAccount removes an account and its endpoints. Refused while
 	// live subscriptions push in its name.
 	DeletePlatformAccount(context.Context, *DeletePlatformAccountRequest) (*DeletePlatformAccountResponse, error)
@@ -111,6 +128,9 @@ func (UnimplementedPlatformAccountServiceServer) CreatePlatformAccount(context.C
 }
 func (UnimplementedPlatformAccountServiceServer) ListPlatformAccounts(context.Context, *ListPlatformAccountsRequest) (*ListPlatformAccountsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPlatformAccounts not implemented")
+}
+func (UnimplementedPlatformAccountServiceServer) UpdatePlatformAccount(context.Context, *UpdatePlatformAccountRequest) (*UpdatePlatformAccountResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdatePlatformAccount not implemented")
 }
 func (UnimplementedPlatformAccountServiceServer) DeletePlatformAccount(context.Context, *DeletePlatformAccountRequest) (*DeletePlatformAccountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeletePlatformAccount not implemented")
@@ -173,6 +193,24 @@ func _PlatformAccountService_ListPlatformAccounts_Handler(srv interface{}, ctx c
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PlatformAccountService_UpdatePlatformAccount_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdatePlatformAccountRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PlatformAccountServiceServer).UpdatePlatformAccount(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PlatformAccountService_UpdatePlatformAccount_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PlatformAccountServiceServer).UpdatePlatformAccount(ctx, req.(*UpdatePlatformAccountRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PlatformAccountService_DeletePlatformAccount_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeletePlatformAccountRequest)
 	if err := dec(in); err != nil {
@@ -205,6 +243,10 @@ var PlatformAccountService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListPlatformAccounts",
 			Handler:    _PlatformAccountService_ListPlatformAccounts_Handler,
+		},
+		{
+			MethodName: "UpdatePlatformAccount",
+			Handler:    _PlatformAccountService_UpdatePlatformAccount_Handler,
 		},
 		{
 			MethodName: "DeletePlatformAccount",
