@@ -119,6 +119,10 @@ images: ## build the container images with docker, podman or buildah (TAG=…, T
 verify-images: go ## build as the Dockerfile does, twice: the same bytes, and they run in an empty root
 	@hack/verify-images
 
+.PHONY: backup-restore
+backup-restore: go postgres .bin/nats ## back up running services, lose both stores, restore, see that what is owed comes; about 1 min
+	@hack/backup-restore
+
 .PHONY: breaking
 breaking: go .bin/buf ## proto against AGAINST, the main branch if not said
 	buf breaking --against '$(or $(AGAINST),.git#branch=main)'
