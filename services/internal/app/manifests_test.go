@@ -3,6 +3,7 @@ package app_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"os/exec"
 	"slices"
@@ -65,10 +66,7 @@ func parse(c container) (cfg app.Config, err error) {
 			flags[name] = f
 		}
 	}
-	env := make(map[string]string)
-	for name, value := range c.Env {
-		env[name] = value
-	}
+	env := maps.Clone(c.Env)
 	for _, name := range c.Secret {
 		value, known := secrets[name]
 		if !known && strings.HasPrefix(name, "POSTHASTE_") {
