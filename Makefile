@@ -3,7 +3,7 @@
 
 MODULES    := ./pkg/... ./services/...
 TOOLS      := $(notdir $(wildcard tools/*))
-BIN_TOOLS  := $(filter-out k8s-strict,$(TOOLS))
+BIN_TOOLS  := $(filter-out k8s-%,$(TOOLS))
 PROGRAMS   := posthaste ingest normalizer subscription delivery poller bench ledger
 CASES      ?= ../shared/reference/attack-cases.yaml
 TESTFLAGS  ?=
@@ -110,6 +110,18 @@ verify: go .bin/buf .bin/protoc-gen-go .bin/protoc-gen-go-grpc verify-k8s ## fai
 .PHONY: verify-k8s
 verify-k8s: go ## decode every manifest of deploy/k8s strictly
 	@hack/verify-k8s
+
+.PHONY: images
+images: ## build the container images with docker, podman or buildah (TAG=…, TARGETS="posthaste ingest …")
+	@hack/images $(TARGETS)
+
+.PHONY: verify-images
+verify-images: go ## build as the Dockerfile does, twice: the same bytes, and they run in an empty root
+	@hack/verify-images
+
+.PHONY: backup-restore
+backup-restore: go postgres .bin/nats ## back up running services, lose both stores, restore, see that what is owed comes; about 1 min
+	@hack/backup-restore
 
 .PHONY: breaking
 breaking: go .bin/buf ## proto against AGAINST, the main branch if not said
