@@ -118,6 +118,16 @@ func (s *Erasures) Get(ctx context.Context, w track.Waybill) (Erasure, error) {
 	return e, nil
 }
 
+// Subscribed says whether a tenant has, or had, a subscription to a waybill.
+func (s *Erasures) Subscribed(ctx context.Context, tenant string, w track.Waybill) (found bool, err error) {
+	// Relies on subscription_of_number.
+	const query = `SELECT EXISTS (SELECT 1 FROM subscription WHERE tenant_id = $1 AND waybill_number = $2 AND carrier_code = $3)`
+	if err := s.pool.QueryRow(ctx, query, tenant, w.Number, w.Carrier).Scan(&found); err != nil {
+		return false, fmt.Errorf("look up a tenant's subscriptions to a waybill: %w", err)
+	}
+	return found, nil
+}
+
 // Running lists erasures that aren't done, the longest asked for first.
 func (s *Erasures) Running(ctx context.Context, limit int) ([]Erasure, error) {
 	rows, err := s.pool.Query(ctx, `SELECT `+erasureColumns+` FROM erasure WHERE state = 1 ORDER BY request_time LIMIT $1`, limit)

@@ -46,6 +46,16 @@ func (s *Erasures) OldTraces(ctx context.Context, after track.Waybill, before ti
 	return old, last, nil
 }
 
+// Owes says whether a waybill's trace is still owed to an endpoint: it waits, or is
+// parked.
+func (s *Erasures) Owes(ctx context.Context, w track.Waybill) (owed bool, err error) {
+	const query = `SELECT EXISTS (SELECT 1 FROM owed_push WHERE subscription_id IN (` + subscriptionsTo + `))`
+	if err := s.pool.QueryRow(ctx, query, w.Carrier, w.Number).Scan(&owed); err != nil {
+		return false, fmt.Errorf("look whether an old trace is owed: %w", err)
+	}
+	return owed, nil
+}
+
 // Expire takes the texts out of a projected trace, as [track.Erase] does, unless it
 // has another revision by now. It makes no revision: it is for a trace that is
 // nowhere but here.
