@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	ingestv1 "github.com/posthaste/posthaste/pkg/api/posthaste/ingest/v1"
@@ -41,10 +42,13 @@ func (o *Outcome) erase(ctx context.Context, w *World) error {
 	if err != nil {
 		return err
 	}
+	var erased atomic.Bool // the receiver erases too
 	w.receiver.respond(func(rw http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "refuses") {
 			rw.WriteHeader(http.StatusInternalServerError)
-			_, _ = io.WriteString(rw, personalText)
+			if !erased.Load() {
+				_, _ = io.WriteString(rw, personalText)
+			}
 		}
 	})
 	const carrier = "sf"
@@ -75,8 +79,9 @@ func (o *Outcome) erase(ctx context.Context, w *World) error {
 	}
 	// A dead letter.
 	bad := event(number)
-	bad["event_time"], bad["description"] = "0000-00-00 00:00:00", personalText
-	if _, err := p.do(ctx, push(carrier, typeJSON, encode(bad))); err != nil {
+	bad["description"] = personalText
+	body := append(encode(bad), " {}"...)
+	if _, err := p.do(ctx, push(carrier, typeJSON, body)); err != nil {
 		return err
 	}
 	for _, sub := range subs {
@@ -91,6 +96,7 @@ func (o *Outcome) erase(ctx context.Context, w *World) error {
 		return err
 	}
 
+	erased.Store(true)
 	name := "waybills/" + carrier + "/" + number
 	erasures := privacyv1.NewErasureServiceClient(p.conn)
 	asked, err := erasures.EraseWaybill(ctx, &privacyv1.EraseWaybillRequest{Name: name})
@@ -166,15 +172,22 @@ func containsAny(text string, words []string) bool {
 // spread looks whether the data is where the product keeps it: an erasure that finds
 // nothing proves nothing.
 func (o *Outcome) spread(ctx context.Context, p *product) error {
-	return await(ctx, "personal data in tables and streams", func() (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	seen := ""
+	err := await(ctx, "personal data in tables and streams", func() (bool, error) {
 		tables, err := p.inDatabase(ctx, personal...)
 		if err != nil {
 			return false, err
 		}
 		streams, err := p.inStreams(ctx, stream.Raw, personal...)
-		text := fmt.Sprint(tables, streams)
-		return containsAll(text, "table trace_event", "table waybill", "table attempt", "table owed_push", stream.Trace, stream.Rejected), err
+		seen = fmt.Sprint(tables, streams)
+		return containsAll(seen, "table trace_event", "table waybill", "table attempt", "table owed_push", stream.Trace, stream.Rejected), err
 	})
+	if err != nil {
+		err = fmt.Errorf("%w; seen was only %s", err, seen)
+	}
+	return err
 }
 
 func containsAll(text string, words ...string) bool {
