@@ -71,7 +71,7 @@ func runLimit(ctx context.Context, w *World, c *Case) (*Outcome, error) {
 	case in.Has("burst"):
 		return o, o.burst(ctx, w, in.Text("burst"))
 	case in.Has("quota"):
-		return o, o.quota(ctx, w, p, in.Text("quota"))
+		return o, o.quota(ctx, w, in.Text("quota"))
 	case in.Has("content_type"):
 		k.header.Set("Content-Type", in.Text("content_type"))
 	case in.Has("smuggle"):
@@ -450,7 +450,3 @@ func (o *Outcome) burst(ctx context.Context, w *World, words string) error {
 	return nil
 }
 
-// quota is what a tenant may have.
-func (o *Outcome) quota(context.Context, *World, *product, string) error {
-	return errors.New("the product has no quotas of subscriptions yet")
-}

@@ -9,14 +9,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
 
-	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
-	tenantv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1"
 	"github.com/posthaste/posthaste/services/internal/app"
 )
 
@@ -97,32 +96,13 @@ type object = map[string]any
 
 // manifests looks at what is deployed on Kubernetes.
 func (o *Outcome) manifests(w *World, words string) error {
-	files, err := filepath.Glob(filepath.Join(w.opts.Root, "deploy", "k8s", "base", "*.yaml"))
-	if err != nil || len(files) == 0 {
-		return fmt.Errorf("no manifest is there: %w", err)
+	all, err := objects(filepath.Join(w.opts.Root, "deploy", "k8s", "base"))
+	if err != nil {
+		return err
 	}
-	var all []object
-	digests := map[string]bool{}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			return err
-		}
-		d := yaml.NewDecoder(bytes.NewReader(text))
-		for {
-			var one object
-			if err := d.Decode(&one); err != nil {
-				if errors.Is(err, io.EOF) {
-					break
-				}
-				return fmt.Errorf("read %s: %w", f, err)
-			}
-			all = append(all, one)
-			for _, image := range list(one["images"]) {
-				m, _ := image.(object)
-				digests[fmt.Sprint(m["name"])] = m["digest"] != nil
-			}
-		}
+	digests, err := pinned(w.opts.Root, all)
+	if err != nil {
+		return err
 	}
 	if says(words, "NetworkPolicy") {
 		o.networkPolicies(all)
@@ -141,6 +121,63 @@ func (o *Outcome) manifests(w *World, words string) error {
 	}
 	o.holds(".", n > 0, "there is none")
 	return nil
+}
+
+// objects are those of all manifests in a folder.
+func objects(folder string) ([]object, error) {
+	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("no manifest is in %s: %w", folder, err)
+	}
+	var all []object
+	for _, f := range files {
+		text, err := os.ReadFile(f) //nolint:gosec // the repository's own
+		if err != nil {
+			return nil, err
+		}
+		d := yaml.NewDecoder(bytes.NewReader(text))
+		for {
+			var one object
+			if err := d.Decode(&one); err != nil {
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				return nil, fmt.Errorf("read %s: %w", f, err)
+			}
+			all = append(all, one)
+		}
+	}
+	return all, nil
+}
+
+// digest is what an image is pinned by.
+var digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+// pinned are the images that a kustomization pins by digest: the base's own, or the
+// production overlay's, which is what is deployed.
+func pinned(root string, base []object) (map[string]bool, error) {
+	lists := base
+	overlays, err := filepath.Glob(filepath.Join(root, "deploy", "k8s", "overlays", "prod*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range overlays {
+		over, err := objects(folder)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, over...)
+	}
+	digests := map[string]bool{}
+	for _, one := range lists {
+		for _, image := range list(one["images"]) {
+			m, _ := image.(object)
+			if digest.MatchString(fmt.Sprint(m["digest"])) {
+				digests[fmt.Sprint(m["name"])] = true
+			}
+		}
+	}
+	return digests, nil
 }
 
 func list(v any) []any { l, _ := v.([]any); return l }
@@ -237,60 +274,3 @@ func (o *Outcome) networkPolicies(all []object) {
 	o.holds("delivery|internet|nobody else", slices.Equal(out, internetUsers()) && len(denied) == 1 && len(missing) == 0, "addresses outside are open to %v, default-deny %v, not excepted %v", out, denied, missing)
 }
 
-// audited does what some words say, and looks for its records.
-func (o *Outcome) audited(ctx context.Context, w *World, words string) error {
-	l, err := w.locked(ctx)
-	if err != nil {
-		return err
-	}
-	owner := as(ctx, l.keys[tenantA+"/owner"])
-	made, err := l.endpoints.CreateEndpoint(owner, &subscriptionv1.CreateEndpointRequest{Parent: tenantA, Endpoint: &subscriptionv1.Endpoint{Url: "http://127.0.0.1:" + w.receiver.port() + "/audit"}})
-	if err != nil {
-		return err
-	}
-	w.own = append(w.own, made.GetEndpoint().GetSecret())
-	number := w.fresh("AUD")
-	sub, err := l.subs.CreateSubscription(owner, &subscriptionv1.CreateSubscriptionRequest{Parent: tenantA, Subscription: &subscriptionv1.Subscription{Endpoint: made.GetEndpoint().GetName(), CarrierCode: "ups", WaybillNumber: number}})
-	if err != nil {
-		return err
-	}
-	var objects []string
-	for action := range strings.SplitSeq(words, ",") {
-		switch {
-		case says(action, "key"):
-			k, err := l.newKey(ctx, w, noTime)
-			if err != nil {
-				return err
-			}
-			objects = append(objects, k.GetKey().GetName())
-		case says(action, "rotate"):
-			r, err := l.endpoints.RotateSecret(owner, &subscriptionv1.RotateSecretRequest{Name: made.GetEndpoint().GetName()})
-			if err != nil {
-				return err
-			}
-			w.own = append(w.own, r.GetEndpoint().GetSecret())
-			objects = append(objects, made.GetEndpoint().GetName())
-		case says(action, "delete", "cancel"):
-			if _, err := l.subs.CancelSubscription(owner, &subscriptionv1.CancelSubscriptionRequest{Name: sub.GetSubscription().GetName()}); err != nil {
-				return err
-			}
-			objects = append(objects, sub.GetSubscription().GetName())
-		case says(action, "replay", "resend"):
-			continue // looked for by its name below
-		case says(action, "erase"):
-			o.check("record", errors.New("the product can't erase a waybill yet"))
-		}
-	}
-	events, err := l.audit.ListAuditEvents(owner, &tenantv1.ListAuditEventsRequest{Parent: tenantA, PageSize: 1000})
-	if err != nil {
-		return err
-	}
-	text := fmt.Sprint(events)
-	for _, name := range objects {
-		o.holds("record|who|append", strings.Contains(text, name), "nothing is noted of %s", name)
-	}
-	for _, leak := range leaksIn(text, w.secrets()) {
-		o.problem("the audit log holds %s", leak)
-	}
-	return nil
-}

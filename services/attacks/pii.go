@@ -2,7 +2,6 @@ package attacks
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,12 +32,10 @@ func runPII(ctx context.Context, w *World, c *Case) (*Outcome, error) {
 		return o, o.metrics(ctx, w)
 	case in.Has("erase"):
 		_ = in.Text("erase")
-		o.check(".", errors.New("the product can't erase a waybill's personal data on request yet"))
-		return o, nil
+		return o, o.erase(ctx, w)
 	case in.Has("age"):
 		_ = in.Text("age")
-		o.check(".", errors.New("the product has no retention of trace text in PostgreSQL yet; streams and attempts have one"))
-		return o, nil
+		return o, o.age(ctx, w)
 	}
 	return nil, fmt.Errorf("the runner doesn't know such a case: %w", in.rest())
 }

@@ -52,6 +52,8 @@ func mapped(m *pipelinev1.RawTrace) (report track.Report, err error) {
 	case canonical.Source:
 		report, err = canonical.Map(raw)
 	case carrier.RemapSource: // it tells nothing of its own
+	case carrier.EraseSource:
+		report.Erase = raw.ReceiveTime
 	default:
 		source, ok := carrier.Lookup(m.GetSource())
 		if !ok {

@@ -292,6 +292,9 @@ func (s *Service) advance(j *job, now time.Time, reports ...track.Report) (err e
 	whole := track.Report{Waybill: j.waybill}
 	for _, r := range reports {
 		whole.Events, whole.Links = append(whole.Events, r.Events...), append(whole.Links, r.Links...)
+		if whole.Erase.IsZero() {
+			whole.Erase = r.Erase
+		}
 	}
 	if len(j.remap) > 0 && j.before.trace != nil {
 		for _, e := range carrier.RemapTrace(j.before.trace) {

@@ -1,6 +1,7 @@
 package normalizer_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -80,4 +81,26 @@ func TestNormalizer_MapsHistoryAnew(t *testing.T) {
 	}
 	w.publish(ask)
 	w.wantSilence(m)
+}
+
+// What is asked to be erased is so in the next revision, and neither a repeat nor what
+// comes later brings it back.
+func TestNormalizer_ErasesAsARevision(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start("erasing")
+	const number = "ERASE0001"
+	w.publish(rawMessage(t, number, received, event(number, "张三丰 签收", 8)))
+	w.next()
+	ask := sourceMessage(t, carrier.EraseSource, trackingv1.SourceKind_SOURCE_KIND_TEAM, number, "")
+	w.publish(ask)
+	_, u := w.next()
+	if u.GetWaybill().GetRevision() != 2 || u.GetWaybill().GetEraseTime() == nil || u.GetEvents()[0].GetText() != "" || u.GetEvents()[0].GetRevision() != 2 {
+		t.Errorf("erased, it is %v", u)
+	}
+	w.publish(ask, rawMessage(t, number, received, event(number, "张三丰 签收", 8)), rawMessage(t, number, received, event(number, "李四 派送", 9)))
+	_, u = w.next()
+	if u.GetWaybill().GetRevision() != 3 || len(u.GetEvents()) != 2 || strings.Contains(u.String(), "李四") || strings.Contains(u.String(), "张三丰") {
+		t.Errorf("later it is %v", u)
+	}
 }

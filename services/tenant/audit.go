@@ -82,7 +82,7 @@ func checkTime(v *rpc.Violations, field string, t *timestamppb.Timestamp) {
 func auditMessage(e *pg.AuditEvent) *tenantv1.AuditEvent {
 	m := &tenantv1.AuditEvent{
 		Id: strconv.FormatInt(e.ID, 10), EventTime: timestamppb.New(e.Time), Actor: e.Actor, Action: e.Action, Resource: e.Resource,
-		RequestId: e.RequestID, SourceAddress: e.Source, Details: e.Details,
+		RequestId: e.RequestID, SourceAddress: e.Source, Details: e.Details, Result: "OK",
 	}
 	if e.TenantID != "" {
 		m.Tenant = rpc.TenantName(e.TenantID)

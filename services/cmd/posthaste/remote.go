@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	deliveryv1 "github.com/posthaste/posthaste/pkg/api/posthaste/delivery/v1"
+	privacyv1 "github.com/posthaste/posthaste/pkg/api/posthaste/privacy/v1"
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/client"
@@ -39,6 +40,7 @@ type connection struct {
 	subscriptions subscriptionv1.SubscriptionServiceClient
 	waybills      trackingv1.WaybillServiceClient
 	pushes        deliveryv1.PushServiceClient
+	erasures      privacyv1.ErasureServiceClient
 }
 
 // with dials and works; see call.
@@ -49,6 +51,7 @@ func (r *remote) with(work func(ctx context.Context, c *connection) error) error
 			remote: r, out: os.Stdout,
 			endpoints: subscriptionv1.NewEndpointServiceClient(conn), subscriptions: subscriptionv1.NewSubscriptionServiceClient(conn),
 			waybills: trackingv1.NewWaybillServiceClient(conn), pushes: deliveryv1.NewPushServiceClient(conn),
+			erasures: privacyv1.NewErasureServiceClient(conn),
 		})
 	})
 }

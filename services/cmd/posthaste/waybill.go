@@ -12,6 +12,7 @@ import (
 // waybillCmd holds the commands about what is known of waybills.
 type waybillCmd struct {
 	Get   waybillGetCmd   `cmd:"" help:"Show where a parcel stands, and its trace."`
+	Erase waybillEraseCmd `cmd:"" help:"Erase a waybill's personal data wherever it is kept. It can't be undone."`
 	Watch waybillWatchCmd `cmd:"" help:"Show a waybill's changes as they happen, until Ctrl-C."`
 }
 

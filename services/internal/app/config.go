@@ -42,6 +42,24 @@ type Config struct {
 // PrivacyConfig is about personal data, see docs/privacy.md.
 type PrivacyConfig struct {
 	MaskPushes []string `name:"mask-pushes" placeholder:"TENANT" help:"Tenants whose pushes hide names, phone and identity numbers and codes for picking up, separated by commas; * for all. subscription and delivery must agree."`
+
+	Traces time.Duration `name:"retention-traces" default:"2160h" help:"How long a trace keeps its texts after its last change; then what happened, when and in which city is all that stays. One that is still owed to an endpoint keeps them. 0 keeps them for ever."`
+	Bodies time.Duration `name:"retention-parked-bodies" default:"720h" help:"How long a parked push keeps the body that was attempted. It stays parked, and is rendered anew from the trace when it is resent. 0 keeps it as long as it is parked."`
+	Audit  time.Duration `name:"retention-audit" default:"8760h" help:"How long the audit log is kept, at least 720h. 0 keeps it for ever."`
+	Flight time.Duration `name:"erase-flight" hidden:"" default:"90s" help:"How long an attempt may last that began before its trace was erased. Tests only."`
+	Every  time.Duration `name:"retention-every" hidden:"" default:"1h" help:"How often it is looked for what is too old. Tests only."`
+}
+
+func (c *PrivacyConfig) check(bad func(format string, args ...any)) {
+	for flag, d := range map[string]time.Duration{"retention-traces": c.Traces, "retention-parked-bodies": c.Bodies, "retention-audit": c.Audit} {
+		if d < 0 {
+			bad("--%s is %s and must not be negative", flag, d)
+		}
+	}
+	const leastAudit = 720 * time.Hour
+	if c.Audit > 0 && c.Audit < leastAudit {
+		bad("--retention-audit is %s and must be at least 720h: the log keeps its last 30 days whatever is asked", c.Audit)
+	}
 }
 
 // masks says whether a tenant's pushes hide personal data.
@@ -88,6 +106,7 @@ type StreamConfig struct {
 	TraceMaxBytes    Size          `default:"0" help:"Most bytes of waybill states kept. Full, normalising stops. 0 chooses by the disk, or 32GiB."`
 	PushMaxBytes     Size          `default:"0" help:"Most bytes of pushes on their way. Full, matching waits. 0 chooses by the disk, or 16GiB."`
 	RejectedMaxBytes Size          `default:"0" help:"Most bytes of rejected reports kept; the oldest go. 0 chooses by the disk, or 1GiB."`
+	RejectedMaxAge   time.Duration `default:"720h" help:"How long rejected reports are kept. They hold what sources sent, personal data too."`
 	RawMaxAge        time.Duration `default:"72h" help:"How long raw traces are kept. Must exceed the longest outage of the normalizer: what is older is lost to it."`
 	TraceMaxAge      time.Duration `default:"1440h" help:"How long a waybill without a change stays in the stream; later it is in PostgreSQL alone."`
 }
@@ -271,6 +290,7 @@ func (c *Config) Validate() error {
 		bad("--trace-ratio is %v and must be from 0 to 1", c.Trace.Ratio)
 	}
 	c.Poll.check(bad)
+	c.Privacy.check(bad)
 	if c.Work.Shards < 1 || c.Work.Shards > 64 {
 		bad("--shards is %d and must be from 1 to 64", c.Work.Shards)
 	}

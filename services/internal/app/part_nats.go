@@ -218,7 +218,7 @@ func streamConfig(env *Env) stream.Config {
 		Replicas:    c.Replicas,
 		RawMaxBytes: int64(c.RawMaxBytes), TraceMaxBytes: int64(c.TraceMaxBytes),
 		PushMaxBytes: int64(c.PushMaxBytes), RejectedMaxBytes: int64(c.RejectedMaxBytes),
-		RawMaxAge: c.RawMaxAge, TraceMaxAge: c.TraceMaxAge,
+		RawMaxAge: c.RawMaxAge, TraceMaxAge: c.TraceMaxAge, RejectedMaxAge: c.RejectedMaxAge,
 	}
 	if env.NATSServer == nil {
 		return cfg

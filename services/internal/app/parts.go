@@ -48,6 +48,7 @@ func table() []part {
 		{name: "compat", needs: []string{"streams", "postgres", "auth", "http"}, start: startCompat},
 		{name: "query", needs: []string{"streams", "postgres", "grpc"}, start: startQuery},
 		{name: "resend", needs: []string{"postgres", "grpc"}, start: startResend},
+		{name: "privacy", needs: []string{"streams", "postgres", "grpc"}, start: startPrivacy},
 		{name: "delivery", needs: []string{"streams", "postgres"}, start: startDelivery},
 		{name: "poller", needs: []string{"streams", "postgres"}, start: startPoller},
 
@@ -64,12 +65,12 @@ func table() []part {
 var programs = map[string][]string{
 	Ingest:       {"ingest", "rest", "grpc-serve", "http-serve", "ready"},
 	Normalizer:   {"normalizer", "ready"},
-	Subscription: {"subscription", "compat", "query", "resend", "rest", "grpc-serve", "http-serve", "ready"},
+	Subscription: {"subscription", "compat", "query", "resend", "privacy", "rest", "grpc-serve", "http-serve", "ready"},
 	Delivery:     {"delivery", "ready"},
 	Poller:       {"poller", "ready"},
 	AllInOne: {
 		"embedded-nats", "embedded-postgres",
-		"ingest", "normalizer", "subscription", "compat", "query", "resend", "delivery", "poller",
+		"ingest", "normalizer", "subscription", "compat", "query", "resend", "privacy", "delivery", "poller",
 		"rest", "grpc-serve", "http-serve", "ready",
 	},
 }

@@ -6,6 +6,10 @@ import "github.com/posthaste/posthaste/services/internal/track"
 // mapped anew. It is no source of reports.
 const RemapSource = "remap"
 
+// EraseSource is the source of a raw trace that asks for a waybill's personal data to
+// be erased. It is no source of reports.
+const EraseSource = "erase"
+
 // Remap maps a stored event anew, by the tables of today and what is kept of its
 // codes. It returns the event and true where that makes another of it: the id is
 // the same, so that the carrier's next repeat, mapped by the same tables, is

@@ -80,6 +80,9 @@ var routes = map[string][]route{
 		get("/v1/{parent=tenants/*/endpoints/*}/attempts"), get("/v1/{parent=tenants/*}/attempts"),
 	},
 
+	"posthaste.privacy.v1.ErasureService/EraseWaybill": {post("/v1/{name=waybills/*/*}:erase", "*")},
+	"posthaste.privacy.v1.ErasureService/GetErasure":   {get("/v1/{name=waybills/*/*/erasure}")},
+
 	"posthaste.recognition.v1.RecognitionService/Recognize": {post("/v1/waybills:recognize", "*")},
 
 	"posthaste.ingest.v1.IngestService/ReportEvents": {post("/v1/events:report", "*")},

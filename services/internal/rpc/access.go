@@ -87,6 +87,10 @@ var accesses = map[string]Access{
 	"posthaste.tracking.v1.WaybillService/ListPushes":       {Scope: auth.Read, Names: "parent", Shared: true},
 	"posthaste.tracking.v1.WaybillService/ListAttempts":     {Scope: auth.Read, Names: "parent", Shared: true},
 
+	// A tenant's owner may erase what is its alone: the service looks.
+	"posthaste.privacy.v1.ErasureService/EraseWaybill": {Scope: auth.Manage, Shared: true, Change: true},
+	"posthaste.privacy.v1.ErasureService/GetErasure":   {Scope: auth.Manage, Shared: true},
+
 	"posthaste.recognition.v1.RecognitionService/Recognize": {Scope: auth.Read, Shared: true},
 
 	// An event reaches whoever subscribed its waybill: the platform says who may

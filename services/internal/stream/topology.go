@@ -32,6 +32,8 @@ type Config struct {
 	// TraceMaxAge is how long a waybill without a change stays in TRACE before
 	// it lives in PostgreSQL alone; zero means 60 days.
 	TraceMaxAge time.Duration
+	// RejectedMaxAge is how long rejected reports are kept; zero means 30 days.
+	RejectedMaxAge time.Duration
 }
 
 const gib = 1 << 30
@@ -85,7 +87,7 @@ func (c Config) streams() []jetstream.StreamConfig {
 	rejected := base
 	rejected.Name, rejected.Subjects = Rejected, []string{subject.AllRejected}
 	rejected.Description = "Reports that could not be used, and why"
-	rejected.MaxAge = 30 * 24 * time.Hour
+	rejected.MaxAge = orDefault(c.RejectedMaxAge, 30*24*time.Hour)
 	rejected.MaxBytes = orDefault(c.RejectedMaxBytes, gib)
 	rejected.Discard = jetstream.DiscardOld // for people to look at; must never stop the others
 

@@ -21,15 +21,29 @@ import (
 // What another source told before, told once more, is kept and counts once: see
 // [Event]'s DuplicateOf. By itself it is no change: the trace that holds it has
 // the revision of the old one, and what it adds is stamped with the next.
+//
+// A report that asks for erasing takes the personal data out of all events, once: see
+// [Erase]. What comes later comes without any. Of a waybill that nothing is known of
+// there is nothing to erase.
 func Merge(old *Trace, r Report, now time.Time) (t *Trace, changed bool) {
 	t = &Trace{Waybill: r.Waybill, CreateTime: now}
 	if old != nil {
 		*t = *old
 	}
+	erase := old != nil && !old.Erased() && !r.Erase.IsZero()
 	before, was := t.Events, t.State
 	t.Revision++
 	t.UpdateTime = now
-	events, added := addEvents(before, fold(r.Events), t.Revision)
+	reported := fold(r.Events)
+	if erase {
+		t.EraseTime = r.Erase
+		before = EraseEvents(before, t.Revision)
+	}
+	if t.Erased() {
+		reported = EraseEvents(reported, 0)
+	}
+	events, added := addEvents(before, reported, t.Revision)
+	added = added || erase
 	if added {
 		mark(events, t.Revision)
 		markDuplicates(events, t.Revision)
@@ -42,7 +56,7 @@ func Merge(old *Trace, r Report, now time.Time) (t *Trace, changed bool) {
 	switch {
 	case !added && !linked:
 		return old, false
-	case old != nil && !linked && tellsNothingNew(before, events, &was, &t.State):
+	case old != nil && !linked && !erase && tellsNothingNew(before, events, &was, &t.State):
 		t.Revision, t.UpdateTime = old.Revision, old.UpdateTime
 		return t, false
 	}

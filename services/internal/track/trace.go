@@ -16,6 +16,8 @@ type Trace struct {
 	Links      []Link
 	CreateTime time.Time
 	UpdateTime time.Time // when this revision was made
+	// EraseTime is when erasing its personal data was asked for; zero for never.
+	EraseTime time.Time
 }
 
 // State is where a parcel stands: a function of the trace's events alone.
@@ -70,4 +72,7 @@ type Report struct {
 	ReceiveTime time.Time
 	// Unmapped lists the source's codes that no rule knew.
 	Unmapped []string
+	// Erase is when somebody asked for the waybill's personal data to be erased; zero
+	// when nobody did.
+	Erase time.Time
 }

@@ -42,6 +42,7 @@ func state(w *trackingv1.Waybill) (*track.Trace, error) {
 		Revision:   track.Revision(w.GetRevision()),
 		CreateTime: instant(w.GetCreateTime()),
 		UpdateTime: instant(w.GetUpdateTime()),
+		EraseTime:  instant(w.GetEraseTime()),
 		State: track.State{
 			Status: status.Status(w.GetStatus()), Sub: status.Sub(w.GetSubStatus()), EventID: track.EventID(w.GetStatusEventId()),
 			Terminal: w.GetTerminal(), Signer: w.GetSigner(),

@@ -41,6 +41,7 @@ func Waybill(t *track.Trace) *trackingv1.Waybill {
 		Signer:        s.Signer,
 		CreateTime:    timestamp(t.CreateTime),
 		UpdateTime:    timestamp(t.UpdateTime),
+		EraseTime:     timestamp(t.EraseTime),
 	}
 	if e := s.Estimate; e != nil {
 		w.Estimate = &trackingv1.Estimate{From: eventTime(e.From), To: eventTime(e.To), Source: e.Source, ReceiveTime: timestamp(e.ReceiveTime)}

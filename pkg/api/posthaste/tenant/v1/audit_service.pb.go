@@ -46,7 +46,10 @@ type AuditEvent struct {
 	SourceAddress string `protobuf:"bytes,8,opt,name=source_address,json=sourceAddress,proto3" json:"source_address,omitempty"`
 	// More about it, such as the fields that were changed or how many were made.
 	// Never holds secrets. May be empty.
-	Details       map[string]string `protobuf:"bytes,9,rep,name=details,proto3" json:"details,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Details map[string]string `protobuf:"bytes,9,rep,name=details,proto3" json:"details,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How it ended. It is "OK": what is refused changes nothing, and is in the
+	// server's log under request_id.
+	Result        string `protobuf:"bytes,10,opt,name=result,proto3" json:"result,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -142,6 +145,13 @@ func (x *AuditEvent) GetDetails() map[string]string {
 		return x.Details
 	}
 	return nil
+}
+
+func (x *AuditEvent) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
 }
 
 // ListAuditEventsRequest asks for changes. Filters are joined by and.
@@ -303,7 +313,7 @@ var File_posthaste_tenant_v1_audit_service_proto protoreflect.FileDescriptor
 
 const file_posthaste_tenant_v1_audit_service_proto_rawDesc = "" +
 	"\n" +
-	"'posthaste/tenant/v1/audit_service.proto\x12\x13posthaste.tenant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x03\n" +
+	"'posthaste/tenant/v1/audit_service.proto\x12\x13posthaste.tenant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x03\n" +
 	"\n" +
 	"AuditEvent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x129\n" +
@@ -316,7 +326,9 @@ const file_posthaste_tenant_v1_audit_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\a \x01(\tR\trequestId\x12%\n" +
 	"\x0esource_address\x18\b \x01(\tR\rsourceAddress\x12F\n" +
-	"\adetails\x18\t \x03(\v2,.posthaste.tenant.v1.AuditEvent.DetailsEntryR\adetails\x1a:\n" +
+	"\adetails\x18\t \x03(\v2,.posthaste.tenant.v1.AuditEvent.DetailsEntryR\adetails\x12\x16\n" +
+	"\x06result\x18\n" +
+	" \x01(\tR\x06result\x1a:\n" +
 	"\fDetailsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x96\x02\n" +

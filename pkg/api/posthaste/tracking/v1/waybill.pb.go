@@ -122,7 +122,11 @@ type Waybill struct {
 	// When Posthaste first heard of it.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When this revision was made.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// When erasing its personal data was asked for, or their time was over; absent
+	// otherwise. Its events have no texts then, and what is told later comes without
+	// any.
+	EraseTime     *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=erase_time,json=eraseTime,proto3" json:"erase_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -265,6 +269,13 @@ func (x *Waybill) GetCreateTime() *timestamppb.Timestamp {
 func (x *Waybill) GetUpdateTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *Waybill) GetEraseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EraseTime
 	}
 	return nil
 }
@@ -523,7 +534,7 @@ var File_posthaste_tracking_v1_waybill_proto protoreflect.FileDescriptor
 
 const file_posthaste_tracking_v1_waybill_proto_rawDesc = "" +
 	"\n" +
-	"#posthaste/tracking/v1/waybill.proto\x12\x15posthaste.tracking.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"posthaste/tracking/v1/status.proto\x1a'posthaste/tracking/v1/trace_event.proto\"\xe7\x05\n" +
+	"#posthaste/tracking/v1/waybill.proto\x12\x15posthaste.tracking.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"posthaste/tracking/v1/status.proto\x1a'posthaste/tracking/v1/trace_event.proto\"\xa2\x06\n" +
 	"\aWaybill\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fcarrier_code\x18\x02 \x01(\tR\vcarrierCode\x12%\n" +
@@ -548,7 +559,9 @@ const file_posthaste_tracking_v1_waybill_proto_rawDesc = "" +
 	"\vcreate_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"\xc9\x01\n" +
+	"updateTime\x129\n" +
+	"\n" +
+	"erase_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\teraseTime\"\xc9\x01\n" +
 	"\bEstimate\x124\n" +
 	"\x04from\x18\x01 \x01(\v2 .posthaste.tracking.v1.EventTimeR\x04from\x120\n" +
 	"\x02to\x18\x02 \x01(\v2 .posthaste.tracking.v1.EventTimeR\x02to\x12\x16\n" +
@@ -609,19 +622,20 @@ var file_posthaste_tracking_v1_waybill_proto_depIdxs = []int32{
 	4,  // 5: posthaste.tracking.v1.Waybill.links:type_name -> posthaste.tracking.v1.Link
 	9,  // 6: posthaste.tracking.v1.Waybill.create_time:type_name -> google.protobuf.Timestamp
 	9,  // 7: posthaste.tracking.v1.Waybill.update_time:type_name -> google.protobuf.Timestamp
-	8,  // 8: posthaste.tracking.v1.Estimate.from:type_name -> posthaste.tracking.v1.EventTime
-	8,  // 9: posthaste.tracking.v1.Estimate.to:type_name -> posthaste.tracking.v1.EventTime
-	9,  // 10: posthaste.tracking.v1.Estimate.receive_time:type_name -> google.protobuf.Timestamp
-	6,  // 11: posthaste.tracking.v1.Milestone.status:type_name -> posthaste.tracking.v1.Status
-	8,  // 12: posthaste.tracking.v1.Milestone.time:type_name -> posthaste.tracking.v1.EventTime
-	0,  // 13: posthaste.tracking.v1.Link.role:type_name -> posthaste.tracking.v1.LinkRole
-	1,  // 14: posthaste.tracking.v1.TraceUpdate.waybill:type_name -> posthaste.tracking.v1.Waybill
-	10, // 15: posthaste.tracking.v1.TraceUpdate.events:type_name -> posthaste.tracking.v1.TraceEvent
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	9,  // 8: posthaste.tracking.v1.Waybill.erase_time:type_name -> google.protobuf.Timestamp
+	8,  // 9: posthaste.tracking.v1.Estimate.from:type_name -> posthaste.tracking.v1.EventTime
+	8,  // 10: posthaste.tracking.v1.Estimate.to:type_name -> posthaste.tracking.v1.EventTime
+	9,  // 11: posthaste.tracking.v1.Estimate.receive_time:type_name -> google.protobuf.Timestamp
+	6,  // 12: posthaste.tracking.v1.Milestone.status:type_name -> posthaste.tracking.v1.Status
+	8,  // 13: posthaste.tracking.v1.Milestone.time:type_name -> posthaste.tracking.v1.EventTime
+	0,  // 14: posthaste.tracking.v1.Link.role:type_name -> posthaste.tracking.v1.LinkRole
+	1,  // 15: posthaste.tracking.v1.TraceUpdate.waybill:type_name -> posthaste.tracking.v1.Waybill
+	10, // 16: posthaste.tracking.v1.TraceUpdate.events:type_name -> posthaste.tracking.v1.TraceEvent
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_tracking_v1_waybill_proto_init() }
