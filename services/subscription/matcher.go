@@ -30,6 +30,7 @@ type matching interface {
 	ToAnnounce(ctx context.Context, slots []subject.Slot, after string, limit int) ([]pg.Match, error)
 	Done(ctx context.Context, lease pg.Lease, done []pg.Pushed, announced bool) error
 	Complete(ctx context.Context, lease pg.Lease, slots []subject.Slot, now time.Time, limit int) (int, error)
+	Remind(ctx context.Context, lease pg.Lease, slots []subject.Slot, now, ending time.Time, limit int) (int, error)
 	Expire(ctx context.Context, lease pg.Lease, slots []subject.Slot, now time.Time, limit int) (int, error)
 	Level(ctx context.Context, lease pg.Lease, page pg.LevelPage) (pg.Level, error)
 	Hold(ctx context.Context, opts pg.LeaseOptions, work func(ctx, owned context.Context, l pg.Lease) error) error
@@ -186,7 +187,7 @@ func (s *shard) work(ctx, owned context.Context, l pg.Lease) error {
 	batches := make(chan []*stream.Received)
 	group.Go(func() error { return fetch(ctx, c, batches) })
 	group.Go(func() error {
-		w := &worker{shard: s, lease: l, consumer: c, pushed: map[string]track.Revision{}}
+		w := &worker{shard: s, lease: l, consumer: c, pushed: map[string]pg.Pushed{}}
 		return w.run(ctx, owned, batches)
 	})
 	return group.Wait()

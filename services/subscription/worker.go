@@ -9,7 +9,6 @@ import (
 	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
-	"github.com/posthaste/posthaste/services/internal/track"
 )
 
 // worker works on a shard for as long as it is owned. It is one goroutine, beside
@@ -24,7 +23,7 @@ type worker struct {
 	// is, by subscription, what of both isn't recorded yet.
 	recording *recording
 	noted     recording
-	pushed    map[string]track.Revision
+	pushed    map[string]pg.Pushed
 	// seen is when the newest change that was worked on was stored.
 	seen  time.Time
 	level level
