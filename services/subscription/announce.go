@@ -30,6 +30,9 @@ func (w *worker) announce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := w.prepare(ctx, matches); err != nil {
+		return err
+	}
 	p := w.newPushes(len(matches))
 	defer func() { p.end(err) }()
 	for i := range matches {

@@ -2,6 +2,7 @@ package subscription_test
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -10,9 +11,12 @@ import (
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/status"
+	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/quota"
 	"github.com/posthaste/posthaste/services/internal/testkit"
 	"github.com/posthaste/posthaste/services/internal/track"
 	"github.com/posthaste/posthaste/services/internal/wire"
+	"github.com/posthaste/posthaste/services/subscription"
 )
 
 func paced(endpoint, number string, tier subscriptionv1.Tier, interval time.Duration) *subscriptionv1.Subscription {
@@ -272,5 +276,53 @@ func TestPace_IsChecked(t *testing.T) {
 	}
 	if err := rename(end.GetEndpoint().GetEtag(), "two"); reasonOf(err) != "CONFLICT" {
 		t.Errorf("an old etag: %v", err)
+	}
+}
+
+// What a tenant's quota has no room for is held back and pushed on the next day.
+func TestQuota_SpentPushesComeOnTheNextDay(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	e := b.endpoint().GetName()
+	one, two := b.subscribe(wish(e, "SFQUOTA1")), b.subscribe(wish(e, "SFQUOTA2"))
+	b.exec(`UPDATE tenant SET daily_pushes = 2`)
+	matching := pg.NewMatching(b.pool)
+	told := make(chan time.Time, 10)
+	b.match(func(c *subscription.MatcherConfig) {
+		c.Quota = quota.NewPushes(quota.PushesConfig{Add: matching.AddPushes, Now: b.clock.Now, Spent: func(ctx context.Context, tenant string, limit int64, until time.Time) error {
+			event, err := subscription.QuotaSpent(tenant, limit, until, b.clock.Now())
+			if err == nil {
+				err = matching.Raise(ctx, event)
+			}
+			told <- until
+			return err
+		}})
+	})
+	b.change(traceAt("SFQUOTA1", 1))
+	b.want(one, 0, 1)
+	b.change(traceAt("SFQUOTA1", 2))
+	b.want(one, 1, 2)
+	b.change(traceAt("SFQUOTA1", 3))
+	b.change(traceAt("SFQUOTA2", 1))
+	b.held(two, 1)
+	midnight := b.clock.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
+	if due := b.held(one, 3).GetDueTime().AsTime(); !due.Equal(midnight) {
+		t.Errorf("it is due at %s, want midnight", due)
+	}
+	if until := <-told; !until.Equal(midnight) {
+		t.Errorf("the event says %s", until)
+	}
+	var events, pushes int
+	if err := b.pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM ops_event WHERE kind = 'quota_spent'), (SELECT pushes FROM usage_day)`).Scan(&events, &pushes); err != nil || events != 1 || pushes != 2 {
+		t.Errorf("%d events, %d pushes, %v; want 1 and 2", events, pushes, err)
+	}
+	b.clock.advance(25 * time.Hour)
+	got := map[string]bool{}
+	for range 2 {
+		o := b.next()
+		got[o.GetWaybillNumber()+":"+strconv.FormatUint(o.GetAfterRevision(), 10)+"-"+strconv.FormatUint(o.GetRevision(), 10)] = true
+	}
+	if !got["SFQUOTA1:2-3"] || !got["SFQUOTA2:0-1"] {
+		t.Errorf("on the next day come %v", got)
 	}
 }

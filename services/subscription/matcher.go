@@ -37,6 +37,13 @@ type matching interface {
 	Listen(ctx context.Context, wake func()) error
 }
 
+// pushQuota is how many pushes tenants may have.
+type pushQuota interface {
+	Prepare(ctx context.Context, tenants []string) error
+	Take(tenant string) (until time.Time, ok bool)
+	Flush(ctx context.Context) error
+}
+
 // consumer hands out changes in batches.
 type consumer interface {
 	TakeOver(ctx context.Context) (uint64, error)
@@ -58,6 +65,8 @@ type MatcherConfig struct {
 	// Oldest is when the oldest push was stored that may be on its way to delivery;
 	// false when none is.
 	Oldest func(ctx context.Context) (time.Time, bool, error)
+	// Quota counts pushes of tenants, and says when they are spent; nil for no quotas.
+	Quota pushQuota
 	// Mask says whether a tenant's pushes hide personal data; nil hides none.
 	Mask func(tenant string) bool
 	// Shards is how many parts matching is divided into, 1 to 64; all instances

@@ -34,7 +34,10 @@ type worker struct {
 
 // run ends when ctx does, after what is in progress, which is done under owned.
 func (w *worker) run(ctx, owned context.Context, batches <-chan []*stream.Received) error {
-	defer func() { _ = w.settle(ctx, owned) }()
+	defer func() {
+		_ = w.settle(ctx, owned)
+		w.count(owned)
+	}()
 	sweeps := time.NewTicker(w.cfg.Sweep)
 	defer sweeps.Stop()
 	w.wake() // what was left by whoever owned it before
@@ -51,6 +54,7 @@ func (w *worker) run(ctx, owned context.Context, batches <-chan []*stream.Receiv
 			}
 		case <-sweeps.C:
 			w.recent.age()
+			w.count(owned)
 			w.wake()
 			if err = w.settle(ctx, owned); err == nil {
 				err = w.persist(ctx, "end subscriptions", func() error { return w.end(owned) })
