@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -90,20 +91,31 @@ func scanMatch(row pgx.CollectableRow) (Match, error) {
 	return m, json.Unmarshal(metadata, &m.Metadata)
 }
 
+// matchQuery relies on subscription_live_once.
+const matchQuery = `
+	SELECT ` + matchColumns + `
+	FROM unnest($1::text[], $2::text[]) AS k (carrier_code, waybill_number)
+	JOIN subscription s USING (carrier_code, waybill_number)
+	JOIN endpoint e ON e.id = s.endpoint_id
+	WHERE s.state = 1`
+
+// ExplainOf is PostgreSQL's plan of [Matching.Of].
+func (m *Matching) ExplainOf(ctx context.Context, waybills []track.Waybill) (string, error) {
+	carriers, numbers := make([]string, len(waybills)), make([]string, len(waybills))
+	for i, w := range waybills {
+		carriers[i], numbers[i] = string(w.Carrier), string(w.Number)
+	}
+	lines, err := ids(ctx, m.pool, "explain the look-up of subscriptions", `EXPLAIN `+matchQuery, carriers, numbers)
+	return strings.Join(lines, "\n"), err
+}
+
 // Of reads the active subscriptions to any of the waybills.
 func (m *Matching) Of(ctx context.Context, waybills []track.Waybill) ([]Match, error) {
 	carriers, numbers := make([]string, len(waybills)), make([]string, len(waybills))
 	for i, w := range waybills {
 		carriers[i], numbers[i] = string(w.Carrier), string(w.Number)
 	}
-	// Relies on subscription_live_once.
-	const query = `
-		SELECT ` + matchColumns + `
-		FROM unnest($1::text[], $2::text[]) AS k (carrier_code, waybill_number)
-		JOIN subscription s USING (carrier_code, waybill_number)
-		JOIN endpoint e ON e.id = s.endpoint_id
-		WHERE s.state = 1`
-	rows, err := m.pool.Query(ctx, query, carriers, numbers)
+	rows, err := m.pool.Query(ctx, matchQuery, carriers, numbers)
 	if err != nil {
 		return nil, fmt.Errorf("read the subscriptions to %d waybills: %w", len(waybills), err)
 	}
