@@ -38,7 +38,7 @@ func Import(ctx context.Context, cfg ImportConfig) (ImportResult, error) {
 	defer prog.stop()
 	const parent, page, endpoints = "tenants/bench", 1000, 4
 	fleet := &fleet{prefix: "SFIMP", waybills: 0}
-	names, err := fleet.subscribe(ctx, prog.conn, "https://127.0.0.1:9/nobody", endpoints)
+	names, err := fleet.subscribe(ctx, prog.conn, "https://127.0.0.1:40999/nobody", endpoints)
 	if err != nil {
 		return res, err
 	}
