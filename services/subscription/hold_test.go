@@ -251,7 +251,7 @@ func TestPace_IsChecked(t *testing.T) {
 	}
 	// An update of a version that somebody else has changed is refused.
 	sub := c.subscribe(paced(e, "SFTAG", milestone, 0))
-	update := func(etag string, metadata string) error {
+	update := func(etag, metadata string) error {
 		_, err := c.subs.UpdateSubscription(t.Context(), &subscriptionv1.UpdateSubscriptionRequest{
 			Subscription: &subscriptionv1.Subscription{Name: sub.GetName(), Etag: etag, Metadata: map[string]string{"k": metadata}},
 		})

@@ -50,18 +50,18 @@ func paceMessage(r pace.Rule) *subscriptionv1.Pace {
 func setFilter(v *violations, field string, r *pace.Rule, m *subscriptionv1.EventFilter) {
 	r.Filter = nil
 	for i, s := range m.GetStatuses() {
-		if s <= 0 || !status.Status(min(s, 255)).Valid() { //nolint:gosec // bounded
+		if s <= 0 || !status.Status(min(s, 255)).Valid() {
 			v.add(fmt.Sprintf("%s.statuses[%d]", field, i), "is not a known status")
 			return
 		}
-		r.Filter = append(r.Filter, pace.CodeOf(status.Status(s), 0)) //nolint:gosec // valid
+		r.Filter = append(r.Filter, pace.CodeOf(status.Status(s), 0))
 	}
 	for i, s := range m.GetSubStatuses() {
-		if s <= 0 || s > 9999 || !status.Sub(s).Valid() { //nolint:gosec // bounded
+		if s <= 0 || s > 9999 || !status.Sub(s).Valid() {
 			v.add(fmt.Sprintf("%s.sub_statuses[%d]", field, i), "is not a known sub-status")
 			return
 		}
-		r.Filter = append(r.Filter, pace.Code(s)) //nolint:gosec // valid
+		r.Filter = append(r.Filter, pace.Code(s))
 	}
 	slices.Sort(r.Filter)
 	r.Filter = slices.Compact(r.Filter)

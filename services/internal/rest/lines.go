@@ -86,15 +86,18 @@ func importLines(grpc http.Handler, w http.ResponseWriter, r *http.Request) {
 		return out.messages(m.GetResults())
 	})
 	_ = requests.CloseWithError(io.ErrClosedPipe)
-	if err != nil {
-		in.dead.Store(true)
-		_ = control.SetReadDeadline(time.Now())
-	}
 	if !began {
+		// Nothing was read. The server passes over a short rest, so that the client
+		// reads the answer.
+		in.dead.Store(true)
 		close(in.start)
 		reading.Wait()
 		refuse(w, err)
 		return
+	}
+	if err != nil {
+		in.dead.Store(true)
+		_ = control.SetReadDeadline(time.Now())
 	}
 	reading.Wait()
 	if err == nil {
@@ -157,6 +160,9 @@ func (in *importer) run(start *subscriptionv1.ImportSubscriptionsRequest, body i
 			}
 		}
 		batch, size = &subscriptionv1.ImportSubscriptionsRequest{}, 0
+		return nil
+	}
+	if in.dead.Load() {
 		return nil
 	}
 	for {
@@ -385,27 +391,18 @@ func refuse(w http.ResponseWriter, err error) { write(w, problemOf(err)) }
 
 // httpStatus is as google.rpc.Code says.
 func httpStatus(c codes.Code) int {
-	switch c {
-	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange:
-		return http.StatusBadRequest
-	case codes.Unauthenticated:
-		return http.StatusUnauthorized
-	case codes.PermissionDenied:
-		return http.StatusForbidden
-	case codes.NotFound:
-		return http.StatusNotFound
-	case codes.Aborted, codes.AlreadyExists:
-		return http.StatusConflict
-	case codes.ResourceExhausted:
-		return http.StatusTooManyRequests
-	case codes.Unimplemented:
-		return http.StatusNotImplemented
-	case codes.Unavailable:
-		return http.StatusServiceUnavailable
-	case codes.DeadlineExceeded:
-		return http.StatusGatewayTimeout
+	if s, ok := statuses[c]; ok {
+		return s
 	}
 	return http.StatusInternalServerError
+}
+
+//nolint:gochecknoglobals // a table
+var statuses = map[codes.Code]int{
+	codes.InvalidArgument: http.StatusBadRequest, codes.FailedPrecondition: http.StatusBadRequest, codes.OutOfRange: http.StatusBadRequest,
+	codes.Unauthenticated: http.StatusUnauthorized, codes.PermissionDenied: http.StatusForbidden, codes.NotFound: http.StatusNotFound,
+	codes.Aborted: http.StatusConflict, codes.AlreadyExists: http.StatusConflict, codes.ResourceExhausted: http.StatusTooManyRequests,
+	codes.Unimplemented: http.StatusNotImplemented, codes.Unavailable: http.StatusServiceUnavailable, codes.DeadlineExceeded: http.StatusGatewayTimeout,
 }
 
 const frameHead = 5 // a byte for compression, four for the length
@@ -416,7 +413,7 @@ func writeFrame(w io.Writer, m proto.Message) error {
 		return err
 	}
 	frame := make([]byte, frameHead, frameHead+len(data))
-	binary.BigEndian.PutUint32(frame[1:], uint32(len(data))) //nolint:gosec // bounded by maxRowsBytes
+	binary.BigEndian.PutUint32(frame[1:], uint32(len(data)))
 	_, err = w.Write(append(frame, data...))
 	return err
 }
