@@ -60,6 +60,14 @@ bench: build postgres ## throughput beside the bare limit of this machine; about
 bench-isolation: build postgres ## what endpoints that hang, die and flood cost a healthy one; about 4 min, nothing else running
 	@.bin/bench isolation $(ARGS)
 
+.PHONY: bench-import
+bench-import: build postgres ## subscriptions made a second by an import of 100,000 rows; about 1 min, nothing else running
+	@.bin/bench import $(ARGS)
+
+.PHONY: bench-matching
+bench-matching: build postgres ## what matching costs with few and many subscriptions; under 1 min (ARGS=--counts=10000,5000000: 10 min, 5 GB)
+	@.bin/bench matching $(ARGS)
+
 .PHONY: ledger
 ledger: build postgres ## the judge: kills every part while it runs, and proves that nothing is lost; about 2 min (SEED=…)
 	@.bin/ledger run --profile=smoke --seed=$(or $(SEED),0) $(ARGS)

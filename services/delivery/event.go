@@ -23,6 +23,8 @@ const (
 	parkedInterval = time.Minute
 	// tellPause is after what could not be told.
 	tellPause = 5 * time.Second
+	// tellAnyway is how often it is looked for events that others raised.
+	tellAnyway = time.Minute
 	// tellAtOnce events are published together: so few are stored one by one, and
 	// one that the stream refuses doesn't take the others with it.
 	tellAtOnce = 10
@@ -126,7 +128,7 @@ func (s *shard) tell(ctx context.Context) {
 			wait = tellPause
 		}
 		if wait == 0 {
-			wait = time.Hour // nothing to wait for
+			wait = tellAnyway
 		}
 		later := time.NewTimer(wait)
 		select {

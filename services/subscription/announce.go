@@ -30,6 +30,9 @@ func (w *worker) announce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := w.prepare(ctx, matches); err != nil {
+		return err
+	}
 	p := w.newPushes(len(matches))
 	defer func() { p.end(err) }()
 	for i := range matches {
@@ -38,7 +41,12 @@ func (w *worker) announce(ctx context.Context) error {
 			continue // the next sweep asks again
 		}
 		u := traces[m.Waybill]
-		if u == nil || u.trace.Revision <= m.Pushed {
+		switch {
+		case u != nil && u.trace.Revision == m.Pushed && m.Pushed > 0:
+			// A push that delivery rendered anew brought what was held back.
+			p.record(m.ID, u.trace)
+			continue
+		case u == nil || u.trace.Revision <= m.Pushed:
 			// Nothing is known yet, or all of it was pushed as changes.
 			p.done = append(p.done, pg.Pushed{ID: m.ID})
 			continue

@@ -17,8 +17,18 @@ const endPage = 1000
 // end completes and expires subscriptions whose time has come.
 func (w *worker) end(ctx context.Context) error {
 	now, err := w.horizon(ctx)
-	if err != nil || now.IsZero() {
+	if err != nil {
 		return err
+	}
+	n, err := w.cfg.Matching.Remind(ctx, w.lease, w.slots, w.cfg.Now(), now, endPage)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		w.wake()
+	}
+	if now.IsZero() {
+		return nil
 	}
 	if err := w.endAll(ctx, "completed", now, w.cfg.Matching.Complete); err != nil {
 		return err

@@ -158,6 +158,9 @@ func (s *Endpoints) UpdateEndpoint(ctx context.Context, req *subscriptionv1.Upda
 	}
 	e, err := s.cfg.Endpoints.Update(ctx, tenant, id, s.cfg.now(), func(e *pg.Endpoint) error {
 		var v violations
+		if err := checkETag(m.GetName(), m.GetEtag(), endpointMessage(e, s.cfg.now()).GetEtag()); err != nil {
+			return err
+		}
 		for _, f := range change {
 			was := e.Format
 			setEndpointField(&v, e, m, f)

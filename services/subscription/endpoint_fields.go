@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
+	"github.com/posthaste/posthaste/services/internal/pace"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/push"
 	"github.com/posthaste/posthaste/services/internal/rpc"
@@ -31,12 +32,12 @@ const (
 
 // endpointFields are those that their owner sets.
 var endpointFields = []string{
-	"url", "secret", "signature_scheme", "format", "include_trace", "max_in_flight", "timeout", "retry_policy", "state", "display_name", "failure_threshold", "operations",
+	"url", "secret", "signature_scheme", "format", "include_trace", "max_in_flight", "timeout", "retry_policy", "state", "display_name", "failure_threshold", "operations", "pace",
 }
 
 func refuseEndpointField(field string) string {
 	switch field {
-	case "name", "create_time", "update_time", "public_keys", "old_secret_expire_time":
+	case "name", "create_time", "update_time", "public_keys", "old_secret_expire_time", "etag":
 		return field + " is output only"
 	case "platform_account":
 		return field + " can't be changed"
@@ -71,6 +72,8 @@ func endpointFieldSet(m *subscriptionv1.Endpoint, field string) bool {
 		return m.GetFailureThreshold() != 0
 	case "operations":
 		return m.GetOperations()
+	case "pace":
+		return m.GetPace() != nil
 	}
 	return false
 }
@@ -126,6 +129,9 @@ func setEndpointField(v *violations, e *pg.Endpoint, m *subscriptionv1.Endpoint,
 		if e.FailureThreshold < 1 || e.FailureThreshold > maxThreshold {
 			v.add(name, fmt.Sprintf("must be from 1 to %d", maxThreshold))
 		}
+	case "pace":
+		setPace(v, name, &e.Pace, m.GetPace())
+		e.Pace.Tier = max(e.Pace.Tier, pace.Realtime)
 	case "operations":
 		e.Operations = m.GetOperations()
 	case "display_name":
@@ -228,5 +234,7 @@ func endpointMessage(e *pg.Endpoint, now time.Time) *subscriptionv1.Endpoint {
 			m.RetryPolicy.Horizon = durationpb.New(p.Horizon)
 		}
 	}
+	m.Pace = paceMessage(e.Pace)
+	m.Etag = endpointETag(m)
 	return m
 }

@@ -25,6 +25,9 @@ func (w *worker) match(ctx, owned context.Context, batch []*stream.Received) err
 		return err
 	}
 	w.overlay(matches)
+	if err := w.prepare(owned, matches); err != nil {
+		return err
+	}
 	// Only what somebody wants is decoded.
 	after := lacking(matches)
 	traces := make(map[track.Waybill]*update, len(newest))

@@ -30,10 +30,18 @@ type matching interface {
 	ToAnnounce(ctx context.Context, slots []subject.Slot, after string, limit int) ([]pg.Match, error)
 	Done(ctx context.Context, lease pg.Lease, done []pg.Pushed, announced bool) error
 	Complete(ctx context.Context, lease pg.Lease, slots []subject.Slot, now time.Time, limit int) (int, error)
+	Remind(ctx context.Context, lease pg.Lease, slots []subject.Slot, now, ending time.Time, limit int) (int, error)
 	Expire(ctx context.Context, lease pg.Lease, slots []subject.Slot, now time.Time, limit int) (int, error)
 	Level(ctx context.Context, lease pg.Lease, page pg.LevelPage) (pg.Level, error)
 	Hold(ctx context.Context, opts pg.LeaseOptions, work func(ctx, owned context.Context, l pg.Lease) error) error
 	Listen(ctx context.Context, wake func()) error
+}
+
+// pushQuota is how many pushes tenants may have.
+type pushQuota interface {
+	Prepare(ctx context.Context, tenants []string) error
+	Take(tenant string) (until time.Time, ok bool)
+	Flush(ctx context.Context) error
 }
 
 // consumer hands out changes in batches.
@@ -57,6 +65,8 @@ type MatcherConfig struct {
 	// Oldest is when the oldest push was stored that may be on its way to delivery;
 	// false when none is.
 	Oldest func(ctx context.Context) (time.Time, bool, error)
+	// Quota counts pushes of tenants, and says when they are spent; nil for no quotas.
+	Quota pushQuota
 	// Mask says whether a tenant's pushes hide personal data; nil hides none.
 	Mask func(tenant string) bool
 	// Shards is how many parts matching is divided into, 1 to 64; all instances
@@ -186,7 +196,7 @@ func (s *shard) work(ctx, owned context.Context, l pg.Lease) error {
 	batches := make(chan []*stream.Received)
 	group.Go(func() error { return fetch(ctx, c, batches) })
 	group.Go(func() error {
-		w := &worker{shard: s, lease: l, consumer: c, pushed: map[string]track.Revision{}}
+		w := &worker{shard: s, lease: l, consumer: c, pushed: map[string]pg.Pushed{}}
 		return w.run(ctx, owned, batches)
 	})
 	return group.Wait()

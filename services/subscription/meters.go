@@ -15,6 +15,7 @@ type meters struct {
 	unreadable metric.Int64Counter
 	failures   metric.Int64Counter
 	lost       metric.Int64Counter
+	held       metric.Int64Counter
 	batch      metric.Int64Histogram
 	lag        metric.Float64Histogram
 	pending    metric.Int64Gauge
@@ -22,7 +23,7 @@ type meters struct {
 
 func newMeters(provider metric.MeterProvider) (meters, error) {
 	var m meters
-	var errs [9]error
+	var errs [10]error
 	p := provider.Meter("github.com/posthaste/posthaste/services/subscription")
 	m.pushes, errs[0] = p.Int64Counter("posthaste_subscription_pushes", metric.WithDescription("Pushes handed to delivery, by cause: change or announcement."))
 	m.announced, errs[1] = p.Int64Counter("posthaste_subscription_announced", metric.WithDescription("New and resumed subscriptions that have seen their waybill's present state."))
@@ -34,6 +35,7 @@ func newMeters(provider metric.MeterProvider) (meters, error) {
 	m.lag, errs[6] = p.Float64Histogram("posthaste_subscription_match", metric.WithUnit("s"), metric.WithDescription("Time from the storing of a batch's oldest change until its pushes were recorded."))
 	m.pending, errs[7] = p.Int64Gauge("posthaste_subscription_pending", metric.WithDescription("Changes stored and not yet matched, by shard."))
 	m.lost, errs[8] = p.Int64Counter("posthaste_subscription_lost", metric.WithDescription("What the level check found lost and made good, by what: push or change. Any is a fault of the bus."))
+	m.held, errs[9] = p.Int64Counter("posthaste_subscription_held", metric.WithDescription("Changes that a tier, a filter or a quota held back; they come with a later push."))
 	if err := errors.Join(errs[:]...); err != nil {
 		return m, fmt.Errorf("make the instruments of matching: %w", err)
 	}

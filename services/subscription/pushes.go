@@ -16,6 +16,7 @@ import (
 	"github.com/posthaste/posthaste/services/internal/fault"
 	pipelinev1 "github.com/posthaste/posthaste/services/internal/gen/posthaste/pipeline/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/pace"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/push"
 	"github.com/posthaste/posthaste/services/internal/stream"
@@ -38,6 +39,7 @@ type pushes struct {
 	msgs  []stream.Message
 	done  []pg.Pushed
 	spans []trace.Span
+	held  int64
 	err   error
 }
 
@@ -48,6 +50,10 @@ func (w *worker) newPushes(n int) *pushes {
 // add makes the push of what a subscription lacks, if it lacks something.
 func (p *pushes) add(ctx context.Context, t *track.Trace, m *pg.Match) {
 	if t.Revision <= m.Pushed || p.err != nil {
+		return
+	}
+	if due, held := p.holds(t, m); held {
+		p.hold(m.ID, t, due)
 		return
 	}
 	if fault.SkippedRevision && fault.Now() {
@@ -74,7 +80,10 @@ func (p *pushes) add(ctx context.Context, t *track.Trace, m *pg.Match) {
 
 // record notes that a subscription has been brought up to a trace.
 func (p *pushes) record(id string, t *track.Trace) {
-	done := pg.Pushed{ID: id, Revision: t.Revision}
+	p.note(t, pg.Pushed{ID: id, Revision: t.Revision, State: pace.CodeOf(t.State.Status, t.State.Sub)})
+}
+
+func (p *pushes) note(t *track.Trace, done pg.Pushed) {
 	if t.State.Terminal {
 		// The revision's time and not the status's: further changes of an ended
 		// journey extend the tail, and a status may be told late.
@@ -133,6 +142,9 @@ func (p *pushes) publish(ctx context.Context, cause string) error {
 			return err
 		}
 		rest = rest[n:]
+	}
+	if p.held > 0 {
+		p.meters.held.Add(ctx, p.held)
 	}
 	p.meters.pushes.Add(ctx, int64(len(p.msgs)), metric.WithAttributes(attribute.String("cause", cause)))
 	return nil

@@ -32,7 +32,10 @@ const maxUnrecorded = 5000
 // before has been, and then the batch is acknowledged.
 func (w *worker) record(ctx, owned context.Context, done []pg.Pushed, batch []*stream.Received) error {
 	for _, d := range done {
-		w.pushed[d.ID] = d.Revision
+		if d.Revision > 0 {
+			d.Time = w.cfg.Now()
+			w.pushed[d.ID] = d
+		}
 	}
 	w.noted.done, w.noted.batch = append(w.noted.done, done...), append(w.noted.batch, batch...)
 	if len(w.noted.batch) > maxUnrecorded {
@@ -71,12 +74,16 @@ func (w *worker) recordNoted(ctx, owned context.Context) {
 	}()
 }
 
-// newest keeps of each subscription what was noted last.
+// newest keeps of each subscription what was noted last: what was handed over,
+// and what was held back since.
 func newest(done []pg.Pushed) []pg.Pushed {
 	at := make(map[string]int, len(done))
 	kept := done[:0:0]
 	for _, d := range done {
 		if i, ok := at[d.ID]; ok {
+			if d.Revision == 0 {
+				d.Revision, d.State = kept[i].Revision, kept[i].State
+			}
 			kept[i] = d
 			continue
 		}
@@ -104,7 +111,7 @@ func (w *worker) next(ctx, owned context.Context) error {
 		return r.err
 	}
 	for _, d := range r.done {
-		if w.pushed[d.ID] == d.Revision {
+		if w.pushed[d.ID].Revision == d.Revision {
 			delete(w.pushed, d.ID)
 		}
 	}
@@ -126,6 +133,8 @@ func (w *worker) settle(ctx, owned context.Context) error {
 func (w *worker) overlay(matches []pg.Match) {
 	for i := range matches {
 		m := &matches[i]
-		m.Pushed = max(m.Pushed, w.pushed[m.ID])
+		if p := w.pushed[m.ID]; p.Revision > m.Pushed {
+			m.Pushed, m.State, m.PushTime = p.Revision, p.State, p.Time
+		}
 	}
 }

@@ -43,7 +43,7 @@ func (s *Subscriptions) CreateSubscription(ctx context.Context, req *subscriptio
 	if err := made[0].Err; err != nil {
 		return nil, s.fail(ctx, "", refusal(tenant, n.EndpointID, &made[0]))
 	}
-	return &subscriptionv1.CreateSubscriptionResponse{Subscription: subscriptionMessage(&made[0].Subscription)}, nil
+	return &subscriptionv1.CreateSubscriptionResponse{Subscription: shownSubscription(&made[0].Subscription)}, nil
 }
 
 // refusal says why a subscription was not made.
@@ -76,39 +76,17 @@ func (s *Subscriptions) BatchCreateSubscriptions(ctx context.Context, req *subsc
 	if count == 0 || count > maxCreate {
 		return nil, rpc.Invalid("requests", fmt.Sprintf("must be 1 to %d, and there are %d", maxCreate, count))
 	}
-	recognized, err := s.cfg.recognize(ctx, req.GetRequests()...)
+	results, err := s.createAll(ctx, tenant, req.GetParent(), req.GetRequests())
 	if err != nil {
 		return nil, err
 	}
-	now := s.cfg.now()
 	resp := &subscriptionv1.BatchCreateSubscriptionsResponse{Results: make([]*subscriptionv1.BatchCreateSubscriptionsResponse_Result, count)}
-	news := make([]pg.NewSubscription, 0, count)
-	places := make([]int, 0, count)
-	for i, r := range req.GetRequests() {
-		if p := r.GetParent(); p != "" && p != req.GetParent() {
-			resp.Results[i] = refused(rpc.Invalid("parent", "must be the batch's or empty"))
-			continue
-		}
-		n, err := newSubscription(tenant, r, recognized, now)
-		if err != nil {
+	for i := range results {
+		if err := results[i].err; err != nil {
 			resp.Results[i] = refused(err)
 			continue
 		}
-		news, places = append(news, n), append(places, i)
-	}
-	if len(news) == 0 {
-		return resp, nil
-	}
-	made, err := s.cfg.Subscriptions.Create(ctx, tenant, news)
-	if err != nil {
-		return nil, s.fail(ctx, "", err)
-	}
-	for i := range made {
-		if made[i].Err != nil {
-			resp.Results[places[i]] = refused(refusal(tenant, news[i].EndpointID, &made[i]))
-			continue
-		}
-		resp.Results[places[i]] = &subscriptionv1.BatchCreateSubscriptionsResponse_Result{Subscription: subscriptionMessage(&made[i].Subscription)}
+		resp.Results[i] = &subscriptionv1.BatchCreateSubscriptionsResponse_Result{Subscription: shownSubscription(&results[i].sub)}
 	}
 	return resp, nil
 }
@@ -136,7 +114,7 @@ func (s *Subscriptions) GetSubscription(ctx context.Context, req *subscriptionv1
 	if err != nil {
 		return nil, s.fail(ctx, req.GetName(), err)
 	}
-	return &subscriptionv1.GetSubscriptionResponse{Subscription: subscriptionMessage(&sub)}, nil
+	return &subscriptionv1.GetSubscriptionResponse{Subscription: shownSubscription(&sub)}, nil
 }
 
 // ListSubscriptions returns a tenant's subscriptions, newest first.
@@ -171,7 +149,7 @@ func (s *Subscriptions) ListSubscriptions(ctx context.Context, req *subscription
 		resp.NextPageToken = rpc.EncodePageToken(filter, list[size-1].ID)
 	}
 	for i := range list {
-		resp.Subscriptions = append(resp.Subscriptions, subscriptionMessage(&list[i]))
+		resp.Subscriptions = append(resp.Subscriptions, shownSubscription(&list[i]))
 	}
 	return resp, nil
 }
@@ -234,6 +212,9 @@ func (s *Subscriptions) UpdateSubscription(ctx context.Context, req *subscriptio
 		if !sub.Live() {
 			return false, rpc.Precondition(name, "the subscription has ended")
 		}
+		if err := checkETag(name, m.GetEtag(), subscriptionETag(sub)); err != nil {
+			return false, err
+		}
 		var v violations
 		for _, f := range paths {
 			setSubscriptionField(&v, sub, m, f, now)
@@ -285,7 +266,7 @@ func (s *Subscriptions) change(ctx context.Context, name string, change func(*pg
 	if err != nil {
 		return nil, s.fail(ctx, name, err)
 	}
-	return subscriptionMessage(&sub), nil
+	return shownSubscription(&sub), nil
 }
 
 func (s *Subscriptions) fail(ctx context.Context, name string, err error) error {

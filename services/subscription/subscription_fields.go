@@ -26,13 +26,13 @@ const (
 )
 
 // subscriptionFields are those that their owner changes.
-var subscriptionFields = []string{"metadata", "tail", "expire_time"}
+var subscriptionFields = []string{"metadata", "tail", "expire_time", "pace", "filter"}
 
 func refuseSubscriptionField(field string) string {
 	switch field {
 	case "endpoint", "carrier_code", "waybill_number":
 		return field + " can't be changed"
-	case "name", "state", "pushed_revision", "acknowledged_revision", "create_time", "update_time", "complete_time":
+	case "name", "state", "pushed_revision", "acknowledged_revision", "create_time", "update_time", "complete_time", "held_revision", "due_time", "etag":
 		return field + " is output only"
 	}
 	return fmt.Sprintf("%q is not a field of a subscription", field)
@@ -46,6 +46,10 @@ func subscriptionFieldSet(m *subscriptionv1.Subscription, field string) bool {
 		return m.GetTail() != nil
 	case "expire_time":
 		return m.GetExpireTime() != nil
+	case "pace":
+		return m.GetPace() != nil
+	case "filter":
+		return m.GetFilter() != nil
 	}
 	return false
 }
@@ -113,6 +117,10 @@ func setSubscriptionField(v *violations, s *pg.Subscription, m *subscriptionv1.S
 			return
 		}
 		s.ExpireTime = t.AsTime().Truncate(time.Microsecond)
+	case "pace":
+		setPace(v, name, &s.Pace, m.GetPace())
+	case "filter":
+		setFilter(v, name, &s.Pace, m.GetFilter())
 	}
 }
 
@@ -146,7 +154,14 @@ func checkMetadata(v *violations, field string, metadata map[string]string) {
 	}
 }
 
-// subscriptionMessage is a subscription as its owner sees it.
+// shownSubscription is a subscription as its owner sees it.
+func shownSubscription(s *pg.Subscription) *subscriptionv1.Subscription {
+	m := subscriptionMessage(s)
+	m.Etag = subscriptionETag(s)
+	return m
+}
+
+// subscriptionMessage is shownSubscription without an etag.
 func subscriptionMessage(s *pg.Subscription) *subscriptionv1.Subscription {
 	m := &subscriptionv1.Subscription{
 		Name: rpc.SubscriptionName(s.TenantID, s.ID), Endpoint: rpc.EndpointName(s.TenantID, s.EndpointID),
@@ -154,6 +169,10 @@ func subscriptionMessage(s *pg.Subscription) *subscriptionv1.Subscription {
 		ExpireTime: timestamppb.New(s.ExpireTime), State: subscriptionv1.SubscriptionState(s.State),
 		PushedRevision: uint64(s.PushedRevision), AcknowledgedRevision: uint64(s.AcknowledgedRevision),
 		CreateTime: timestamppb.New(s.CreateTime), UpdateTime: timestamppb.New(s.UpdateTime),
+		Pace: paceMessage(s.Pace), Filter: filterMessage(s.Pace), HeldRevision: uint64(s.Held),
+	}
+	if s.Due != nil {
+		m.DueTime = timestamppb.New(*s.Due)
 	}
 	if s.CompleteTime != nil {
 		m.CompleteTime = timestamppb.New(*s.CompleteTime)

@@ -9,7 +9,6 @@ import (
 	"github.com/posthaste/posthaste/services/internal/pause"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
-	"github.com/posthaste/posthaste/services/internal/track"
 )
 
 // worker works on a shard for as long as it is owned. It is one goroutine, beside
@@ -24,7 +23,7 @@ type worker struct {
 	// is, by subscription, what of both isn't recorded yet.
 	recording *recording
 	noted     recording
-	pushed    map[string]track.Revision
+	pushed    map[string]pg.Pushed
 	// seen is when the newest change that was worked on was stored.
 	seen  time.Time
 	level level
@@ -35,7 +34,10 @@ type worker struct {
 
 // run ends when ctx does, after what is in progress, which is done under owned.
 func (w *worker) run(ctx, owned context.Context, batches <-chan []*stream.Received) error {
-	defer func() { _ = w.settle(ctx, owned) }()
+	defer func() {
+		_ = w.settle(ctx, owned)
+		w.count(owned)
+	}()
 	sweeps := time.NewTicker(w.cfg.Sweep)
 	defer sweeps.Stop()
 	w.wake() // what was left by whoever owned it before
@@ -52,6 +54,7 @@ func (w *worker) run(ctx, owned context.Context, batches <-chan []*stream.Receiv
 			}
 		case <-sweeps.C:
 			w.recent.age()
+			w.count(owned)
 			w.wake()
 			if err = w.settle(ctx, owned); err == nil {
 				err = w.persist(ctx, "end subscriptions", func() error { return w.end(owned) })

@@ -62,9 +62,10 @@ func setTenantField(v *rpc.Violations, t *pg.Tenant, m *tenantv1.Tenant, field s
 		v.CheckText("tenant.display_name", t.DisplayName, maxDisplayName)
 	case "quota":
 		q := m.GetQuota()
-		t.Quota = pg.Quota{DailyCalls: q.GetDailyCalls(), ActiveSubscriptions: q.GetActiveSubscriptions(), CallsPerSecond: q.GetCallsPerSecond()}
+		t.Quota = pg.Quota{DailyCalls: q.GetDailyCalls(), ActiveSubscriptions: q.GetActiveSubscriptions(), CallsPerSecond: q.GetCallsPerSecond(), DailyPushes: q.GetDailyPushes()}
 		for name, n := range map[string]int64{
 			"daily_calls": q.GetDailyCalls(), "active_subscriptions": q.GetActiveSubscriptions(), "calls_per_second": int64(q.GetCallsPerSecond()),
+			"daily_pushes": q.GetDailyPushes(),
 		} {
 			if n < 0 {
 				v.Add("tenant.quota."+name, "must not be negative")
@@ -192,18 +193,22 @@ func (s *Tenants) GetUsage(ctx context.Context, req *tenantv1.GetUsageRequest) (
 		return nil, s.cfg.fail(ctx, req.GetName(), err)
 	}
 	day := s.cfg.now().Truncate(24 * time.Hour)
-	calls, live, err := s.cfg.Tenants.Usage(ctx, id, day)
+	calls, pushes, live, err := s.cfg.Tenants.Usage(ctx, id, day)
 	if err != nil {
 		return nil, s.cfg.fail(ctx, req.GetName(), err)
 	}
-	return &tenantv1.GetUsageResponse{Day: timestamppb.New(day), Calls: calls, ActiveSubscriptions: live, Quota: quotaMessage(t.Quota)}, nil
+	resp := &tenantv1.GetUsageResponse{Day: timestamppb.New(day), Calls: calls, Pushes: pushes, ActiveSubscriptions: live, Quota: quotaMessage(t.Quota)}
+	if q := t.Quota.DailyPushes; q > 0 && pushes >= q {
+		resp.PushesHeldUntil = timestamppb.New(day.Add(24 * time.Hour))
+	}
+	return resp, nil
 }
 
 func quotaMessage(q pg.Quota) *tenantv1.Quota {
 	if q == (pg.Quota{}) {
 		return nil
 	}
-	return &tenantv1.Quota{DailyCalls: q.DailyCalls, ActiveSubscriptions: q.ActiveSubscriptions, CallsPerSecond: q.CallsPerSecond}
+	return &tenantv1.Quota{DailyCalls: q.DailyCalls, ActiveSubscriptions: q.ActiveSubscriptions, CallsPerSecond: q.CallsPerSecond, DailyPushes: q.DailyPushes}
 }
 
 func tenantETag(t *pg.Tenant) string { return strconv.FormatInt(t.Version, 36) }

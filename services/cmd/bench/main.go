@@ -21,6 +21,8 @@ import (
 type commands struct {
 	Pipeline  pipelineCmd  `cmd:"" help:"The whole pipeline, events over gRPC to acknowledged pushes."`
 	Isolation isolationCmd `cmd:"" help:"What others' trouble costs a healthy endpoint."`
+	Import    importCmd    `cmd:"" help:"Subscriptions made by an import."`
+	Matching  matchingCmd  `cmd:"" help:"What matching a change costs with few and many subscriptions."`
 	Receiver  receiverCmd  `cmd:"" hidden:"" help:"The receiver process."`
 	Bare      bareCmd      `cmd:"" hidden:"" help:"The bare client process."`
 }
@@ -79,6 +81,33 @@ func (c isolationCmd) Run(ctx context.Context) error {
 		cfg.Log = f
 	}
 	result, err := bench.Isolation(ctx, cfg, os.Stdout)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(result)
+}
+
+type importCmd struct {
+	Program       string `help:"The posthaste binary." default:".bin/posthaste"`
+	Subscriptions int    `help:"How many." default:"100000"`
+	Data          string `help:"Data folder; a temporary one if empty."`
+}
+
+func (c importCmd) Run(ctx context.Context) error {
+	result, err := bench.Import(ctx, bench.ImportConfig{Program: c.Program, Subscriptions: c.Subscriptions, Data: c.Data})
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(result)
+}
+
+type matchingCmd struct {
+	Counts []int         `help:"How many active subscriptions, one after the other." default:"10000,100000"`
+	Length time.Duration `help:"How long is measured at each." default:"5s"`
+}
+
+func (c matchingCmd) Run(ctx context.Context) error {
+	result, err := bench.Matching(ctx, c.Counts, c.Length, os.Stdout)
 	if err != nil {
 		return err
 	}

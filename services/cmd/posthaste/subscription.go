@@ -21,6 +21,9 @@ type subscriptionCmd struct {
 	Get    subscriptionGetCmd    `cmd:"" help:"Show a subscription."`
 	Create subscriptionCreateCmd `cmd:"" help:"Subscribe a waybill."`
 	Cancel subscriptionCancelCmd `cmd:"" help:"End a subscription for good."`
+
+	Import subscriptionImportCmd `cmd:"" help:"Subscribe many waybills, from rows of JSON."`
+	Export subscriptionExportCmd `cmd:"" help:"Print all subscriptions, a line of JSON each."`
 }
 
 type subscriptionListCmd struct {

@@ -325,6 +325,11 @@ func (c *quotaGetCmd) Run() error {
 		}
 		t.add("calls on "+u.GetDay().AsTime().Format(time.DateOnly), strconv.FormatInt(u.GetCalls(), 10), of(u.GetQuota().GetDailyCalls()))
 		t.add("active subscriptions", strconv.FormatInt(u.GetActiveSubscriptions(), 10), of(u.GetQuota().GetActiveSubscriptions()))
+		pushes := strconv.FormatInt(u.GetPushes(), 10)
+		if until := u.GetPushesHeldUntil(); until != nil {
+			pushes += ", held until " + until.AsTime().Format(time.RFC3339)
+		}
+		t.add("pushes on the same day", pushes, of(u.GetQuota().GetDailyPushes()))
 		t.add("calls in a second", "-", of(int64(u.GetQuota().GetCallsPerSecond())))
 		return c.print(u, t)
 	})
@@ -337,6 +342,7 @@ type quotaSetCmd struct {
 	DailyCalls          *int64 `env:"-" help:"Calls in a day, which begins at 00:00 UTC."`
 	ActiveSubscriptions *int64 `env:"-" help:"Subscriptions that haven't ended."`
 	CallsPerSecond      *int32 `env:"-" help:"Calls in a second to each server."`
+	DailyPushes         *int64 `env:"-" help:"Pushes in a day; what is spent is held until the next."`
 }
 
 // Run is called by kong.
@@ -358,6 +364,9 @@ func (c *quotaSetCmd) Run() error {
 		}
 		if c.CallsPerSecond != nil {
 			t.Quota.CallsPerSecond = *c.CallsPerSecond
+		}
+		if c.DailyPushes != nil {
+			t.Quota.DailyPushes = *c.DailyPushes
 		}
 		// With the etag, so that another change isn't undone.
 		resp, err := s.UpdateTenant(ctx, &tenantv1.UpdateTenantRequest{Tenant: t, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"quota"}}})

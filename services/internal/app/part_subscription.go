@@ -9,6 +9,7 @@ import (
 	tenantv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
+	"github.com/posthaste/posthaste/services/internal/quota"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/subscription"
 	"github.com/posthaste/posthaste/services/tenant"
@@ -30,8 +31,9 @@ func startSubscription(_ context.Context, env *Env) (func(context.Context) error
 	tenantv1.RegisterPlatformAccountServiceServer(env.GRPC, subscription.NewPlatformAccounts(control))
 
 	pushes := stream.NewPublisher(env.JetStream, stream.Push, stream.PublisherOptions{Bundle: env.bundle})
+	matching := pg.NewMatching(env.PG)
 	m, err := subscription.NewMatcher(subscription.MatcherConfig{
-		Matching: pg.NewMatching(env.PG), Push: pushes,
+		Matching: matching, Push: pushes, Quota: pushQuota(env, matching),
 		Consume: func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error) {
 			return stream.NewConsumer(ctx, env.JetStream, opts)
 		},
@@ -61,4 +63,19 @@ func startSubscription(_ context.Context, env *Env) (func(context.Context) error
 		pushes.Close()
 		return err
 	}, nil
+}
+
+// pushQuota counts the pushes of tenants, and raises the event that they are spent.
+func pushQuota(env *Env, matching *pg.Matching) *quota.Pushes {
+	return quota.NewPushes(quota.PushesConfig{
+		Add: matching.AddPushes,
+		Spent: func(ctx context.Context, tenant string, limit int64, until time.Time) error {
+			e, err := subscription.QuotaSpent(tenant, limit, until, env.now())
+			if err != nil {
+				return err
+			}
+			return matching.Raise(ctx, e)
+		},
+		Now: env.now,
+	})
 }

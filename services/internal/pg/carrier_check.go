@@ -224,7 +224,7 @@ func correct(ctx context.Context, tx pgx.Tx, u *unproven, to track.Carrier, id s
 		INSERT INTO subscription
 		SELECT (jsonb_populate_record(s, jsonb_build_object(
 			'id', $2::text, 'carrier_code', $3::text, 'slot', $4::int, 'metadata', s.metadata || $5::jsonb, 'state', s.state,
-			'pushed_revision', 0, 'announce', true, 'request_id', NULL, 'request_hash', NULL,
+			'pushed_revision', 0, 'pushed_status', 0, 'held_revision', 0, 'due_time', NULL, 'announce', true, 'request_id', NULL, 'request_hash', NULL,
 			'create_time', $6::timestamptz, 'update_time', $6::timestamptz, 'complete_time', NULL))).*
 		FROM subscription s WHERE s.id = $1
 		ON CONFLICT DO NOTHING`

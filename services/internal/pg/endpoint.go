@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/posthaste/posthaste/services/internal/pace"
 )
 
 // Errors of the control plane.
@@ -46,6 +48,7 @@ type Endpoint struct {
 	FailureThreshold int32
 	// Operations says that the tenant's operational events are posted to it.
 	Operations bool
+	Pace       pace.Rule // of subscriptions that don't say; without a filter
 	CreateTime time.Time
 	UpdateTime time.Time
 	// OldSecret is the key before the last rotation, live until OldSecretExpires;
@@ -90,12 +93,23 @@ func (r Request) columns() (id *string, hash []byte) {
 }
 
 const endpointColumns = `id, tenant_id, url, secret, format, include_trace, max_in_flight, timeout, retry_policy, state, display_name, create_time, update_time,
-	old_secret, old_secret_expire_time, resend_time, account_id, failure_threshold, operations`
+	old_secret, old_secret_expire_time, resend_time, account_id, failure_threshold, operations, tier, digest_interval`
+
+func digestInterval(r pace.Rule) *time.Duration {
+	if r.Tier != pace.Digest {
+		return nil
+	}
+	return &r.Interval
+}
 
 func scanEndpoint(row pgx.CollectableRow) (Endpoint, error) {
 	var e Endpoint
+	var interval *time.Duration
 	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Secret, &e.Format, &e.IncludeTrace, &e.MaxInFlight, &e.Timeout, &e.Retry, &e.State, &e.DisplayName, &e.CreateTime, &e.UpdateTime,
-		&e.OldSecret, &e.OldSecretExpires, &e.Resent, &e.AccountID, &e.FailureThreshold, &e.Operations)
+		&e.OldSecret, &e.OldSecretExpires, &e.Resent, &e.AccountID, &e.FailureThreshold, &e.Operations, &e.Pace.Tier, &interval)
+	if interval != nil {
+		e.Pace.Interval = *interval
+	}
 	return e, err
 }
 
@@ -115,11 +129,11 @@ func (s *Endpoints) Create(ctx context.Context, e Endpoint, r Request) (made End
 		id, hash := r.columns()
 		const insert = `
 			INSERT INTO endpoint (` + endpointColumns + `, request_id, request_hash)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
 			ON CONFLICT (tenant_id, request_id) DO NOTHING
 			RETURNING ` + endpointColumns
 		rows, err := tx.Query(ctx, insert, e.ID, e.TenantID, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, e.CreateTime, e.UpdateTime,
-			e.OldSecret, e.OldSecretExpires, e.Resent, e.AccountID, e.FailureThreshold, e.Operations, id, hash)
+			e.OldSecret, e.OldSecretExpires, e.Resent, e.AccountID, e.FailureThreshold, e.Operations, max(e.Pace.Tier, pace.Realtime), digestInterval(e.Pace), id, hash)
 		if err != nil {
 			return err
 		}
@@ -201,22 +215,28 @@ func (s *Endpoints) Update(ctx context.Context, tenant, id string, now time.Time
 		if e, err = lockEndpoint(ctx, tx, tenant, id); err != nil {
 			return err
 		}
+		paced := e.Pace
 		if err := change(&e); err != nil {
 			return err
 		}
 		const query = `
 			UPDATE endpoint SET url = $3, secret = $4, format = $5, include_trace = $6, max_in_flight = $7, timeout = $8,
 				retry_policy = $9, state = $10, display_name = $11, update_time = $12, old_secret = $13, old_secret_expire_time = $14, account_id = $15,
-				failure_threshold = $16, operations = $17
+				failure_threshold = $16, operations = $17, tier = $18, digest_interval = $19
 			WHERE tenant_id = $1 AND id = $2
 			RETURNING ` + endpointColumns
 		rows, err := tx.Query(ctx, query, tenant, id, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, now,
-			e.OldSecret, e.OldSecretExpires, e.AccountID, e.FailureThreshold, e.Operations)
+			e.OldSecret, e.OldSecretExpires, e.AccountID, e.FailureThreshold, e.Operations, max(e.Pace.Tier, pace.Realtime), digestInterval(e.Pace))
 		if err != nil {
 			return err
 		}
 		if e, err = oneEndpoint(rows, "update", id); err != nil {
 			return err
+		}
+		if !e.Pace.Equal(&paced) {
+			if err := announceHeld(ctx, tx, id); err != nil {
+				return err
+			}
 		}
 		return Audit(ctx, tx, AuditEvent{Action: action(ctx, "UpdateEndpoint"), Resource: endpointName(tenant, id), TenantID: tenant})
 	})

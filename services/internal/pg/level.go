@@ -34,7 +34,7 @@ type Level struct {
 
 // Level looks at a page of subscriptions, in the order of ids, for what got lost
 // on its way: a push that was handed to delivery, and is neither acknowledged nor
-// owed; a change that was projected and not matched. Such a subscription is set
+// owed; a change that was projected and neither matched nor held back. Such a subscription is set
 // back to what its endpoint acknowledged and announced, so that what it lacks is
 // pushed again. It costs one read a subscription where nothing is lost.
 func (m *Matching) Level(ctx context.Context, lease Lease, p LevelPage) (found Level, err error) {
@@ -44,7 +44,7 @@ func (m *Matching) Level(ctx context.Context, lease Lease, p LevelPage) (found L
 		}
 		const query = `
 			WITH page AS (
-				SELECT id, carrier_code, waybill_number, state, announce, pushed_revision, push_time
+				SELECT id, carrier_code, waybill_number, state, announce, pushed_revision, push_time, held_revision
 				FROM subscription WHERE id > $1 AND slot = ANY($2) ORDER BY id LIMIT $3
 			), behind AS (
 				SELECT p.id, coalesce(a.revision, 0) AS revision, true AS push
@@ -54,9 +54,11 @@ func (m *Matching) Level(ctx context.Context, lease Lease, p LevelPage) (found L
 				UNION ALL
 				SELECT p.id, p.pushed_revision, false
 				FROM page p JOIN waybill w USING (carrier_code, waybill_number)
-				WHERE p.state = 1 AND NOT p.announce AND w.revision > p.pushed_revision AND w.update_time < $5
+				WHERE p.state = 1 AND NOT p.announce AND w.revision > greatest(p.pushed_revision, p.held_revision) AND w.update_time < $5
 			), again AS (
-				UPDATE subscription s SET announce = true, pushed_revision = b.revision
+				UPDATE subscription s SET announce = true, pushed_revision = b.revision,
+					-- What the receiver knows isn't known: it isn't held back.
+					pushed_status = CASE WHEN b.revision < s.pushed_revision THEN -1 ELSE s.pushed_status END
 				FROM (SELECT id, min(revision) AS revision FROM behind GROUP BY id) b
 				WHERE s.id = b.id
 			)

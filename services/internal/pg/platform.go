@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/posthaste/posthaste/services/internal/pace"
 )
 
 // Errors about platform accounts.
@@ -102,9 +104,9 @@ func (s *PlatformAccounts) Create(ctx context.Context, a PlatformAccount, e *End
 func insertEndpoint(ctx context.Context, tx pgx.Tx, e *Endpoint) error {
 	const insert = `
 		INSERT INTO endpoint (` + endpointColumns + `)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`
 	_, err := tx.Exec(ctx, insert, e.ID, e.TenantID, e.URL, e.Secret, e.Format, e.IncludeTrace, e.MaxInFlight, e.Timeout, e.Retry, e.State, e.DisplayName, e.CreateTime, e.UpdateTime,
-		e.OldSecret, e.OldSecretExpires, e.Resent, e.AccountID, e.FailureThreshold, e.Operations)
+		e.OldSecret, e.OldSecretExpires, e.Resent, e.AccountID, e.FailureThreshold, e.Operations, max(e.Pace.Tier, pace.Realtime), digestInterval(e.Pace))
 	return err
 }
 

@@ -18,6 +18,7 @@ type Quota struct {
 	DailyCalls          int64
 	ActiveSubscriptions int64
 	CallsPerSecond      int32
+	DailyPushes         int64
 }
 
 // Spent is what a tenant has used of its daily quota, and what that is.
@@ -57,16 +58,17 @@ func (s *Tenants) AddCalls(ctx context.Context, day time.Time, calls map[string]
 	return out, nil
 }
 
-// Usage reads a tenant's calls on a day and its live subscriptions.
-func (s *Tenants) Usage(ctx context.Context, id string, day time.Time) (calls, live int64, err error) {
+// Usage reads a tenant's calls and pushes on a day, and its live subscriptions.
+func (s *Tenants) Usage(ctx context.Context, id string, day time.Time) (calls, pushes, live int64, err error) {
 	// Relies on subscription_live_of_tenant.
 	const query = `
 		SELECT coalesce((SELECT calls FROM usage_day WHERE tenant_id = $1 AND day = $2), 0),
+			coalesce((SELECT pushes FROM usage_day WHERE tenant_id = $1 AND day = $2), 0),
 			(SELECT count(*) FROM subscription WHERE tenant_id = $1 AND state IN (1, 2))`
-	if err := s.pool.QueryRow(ctx, query, id, day).Scan(&calls, &live); err != nil {
-		return 0, 0, fmt.Errorf("read the usage of tenant %s: %w", id, err)
+	if err := s.pool.QueryRow(ctx, query, id, day).Scan(&calls, &pushes, &live); err != nil {
+		return 0, 0, 0, fmt.Errorf("read the usage of tenant %s: %w", id, err)
 	}
-	return calls, live, nil
+	return calls, pushes, live, nil
 }
 
 // claim makes room for up to n more subscriptions of a tenant and tells for how

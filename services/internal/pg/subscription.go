@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/pace"
 	"github.com/posthaste/posthaste/services/internal/track"
 )
 
@@ -50,6 +51,11 @@ type Subscription struct {
 	UpdateTime           time.Time
 	ExpireTime           time.Time
 	CompleteTime         *time.Time // nil while the journey goes on
+	Pace                 pace.Rule  // its tier is 0 for as the endpoint says
+	// Held is the newest revision that was held back, until Due; nil for until
+	// something else is pushed.
+	Held track.Revision
+	Due  *time.Time
 }
 
 // Live says that it isn't ended.
@@ -58,7 +64,8 @@ func (s *Subscription) Live() bool {
 }
 
 const subscriptionColumns = `s.id, s.tenant_id, s.endpoint_id, s.carrier_code, s.waybill_number, s.metadata, s.terms::text, s.tail, s.state, s.pushed_revision,
-	coalesce(a.revision, 0), s.create_time, s.update_time, s.expire_time, s.complete_time`
+	coalesce(a.revision, 0), s.create_time, s.update_time, s.expire_time, s.complete_time,
+	s.tier, coalesce(s.digest_interval, '0'), s.filter, s.held_revision, s.due_time`
 
 const fromSubscription = ` FROM subscription s LEFT JOIN acknowledged a ON a.subscription_id = s.id `
 
@@ -66,6 +73,7 @@ func (s *Subscription) targets() []any {
 	return []any{
 		&s.ID, &s.TenantID, &s.EndpointID, &s.Waybill.Carrier, &s.Waybill.Number, &s.Metadata, &s.Terms, &s.Tail, &s.State, &s.PushedRevision,
 		&s.AcknowledgedRevision, &s.CreateTime, &s.UpdateTime, &s.ExpireTime, &s.CompleteTime,
+		&s.Pace.Tier, &s.Pace.Interval, &s.Pace.Filter, &s.Held, &s.Due,
 	}
 }
 
@@ -287,6 +295,7 @@ func (c *creation) insert(ctx context.Context) (made int, err error) {
 	var r struct {
 		ids, endpoints, carriers, numbers, metadata, requests []string
 		terms                                                 []*string
+		paces                                                 []string
 		slots                                                 []int16
 		tails                                                 []time.Duration
 		created, expires                                      []time.Time
@@ -306,7 +315,7 @@ func (c *creation) insert(ctx context.Context) (made int, err error) {
 		r.ids, r.endpoints = append(r.ids, n.ID), append(r.endpoints, n.EndpointID)
 		r.carriers, r.numbers = append(r.carriers, string(n.Waybill.Carrier)), append(r.numbers, string(n.Waybill.Number))
 		r.metadata, r.requests, r.hashes = append(r.metadata, metadata), append(r.requests, n.Request.ID), append(r.hashes, n.Request.Hash)
-		r.terms = append(r.terms, optional(n.Terms))
+		r.terms, r.paces = append(r.terms, optional(n.Terms)), append(r.paces, paceColumns(n.Pace))
 		r.slots = append(r.slots, int16(subject.WaybillSlot(string(n.Waybill.Carrier), string(n.Waybill.Number))))
 		r.tails = append(r.tails, n.Tail)
 		r.created, r.expires = append(r.created, n.CreateTime), append(r.expires, n.ExpireTime)
@@ -315,15 +324,17 @@ func (c *creation) insert(ctx context.Context) (made int, err error) {
 		return 0, nil
 	}
 	const query = `
-		INSERT INTO subscription (id, tenant_id, endpoint_id, carrier_code, waybill_number, slot, metadata, tail, create_time, update_time, expire_time, request_id, request_hash, terms)
+		INSERT INTO subscription (id, tenant_id, endpoint_id, carrier_code, waybill_number, slot, metadata, tail, create_time, update_time, expire_time, request_id, request_hash, terms,
+			tier, digest_interval, filter)
 		SELECT n.id, $1, n.endpoint_id, n.carrier_code, n.waybill_number, n.slot, n.metadata::jsonb, n.tail, n.create_time, n.create_time, n.expire_time,
-			nullif(n.request_id, ''), CASE WHEN n.request_id = '' THEN NULL ELSE n.request_hash END, n.terms::jsonb
-		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::text[], $8::interval[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::bytea[], $13::text[])
-			WITH ORDINALITY AS n (id, endpoint_id, carrier_code, waybill_number, slot, metadata, tail, create_time, expire_time, request_id, request_hash, terms, place)
+			nullif(n.request_id, ''), CASE WHEN n.request_id = '' THEN NULL ELSE n.request_hash END, n.terms::jsonb,
+			(n.pace::paced).*
+		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::text[], $8::interval[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::bytea[], $13::text[], $14::text[])
+			WITH ORDINALITY AS n (id, endpoint_id, carrier_code, waybill_number, slot, metadata, tail, create_time, expire_time, request_id, request_hash, terms, pace, place)
 		ORDER BY n.carrier_code, n.waybill_number, n.endpoint_id, n.place
 		ON CONFLICT DO NOTHING
 		RETURNING id, create_time, expire_time`
-	rows, err := c.tx.Query(ctx, query, c.tenant, r.ids, r.endpoints, r.carriers, r.numbers, r.slots, r.metadata, r.tails, r.created, r.expires, r.requests, r.hashes, r.terms)
+	rows, err := c.tx.Query(ctx, query, c.tenant, r.ids, r.endpoints, r.carriers, r.numbers, r.slots, r.metadata, r.tails, r.created, r.expires, r.requests, r.hashes, r.terms, r.paces)
 	if err != nil {
 		return 0, err
 	}
@@ -459,9 +470,10 @@ func (s *Subscriptions) List(ctx context.Context, tenant string, f SubscriptionF
 }
 
 // Update changes one subscription: change gets the row, locked, and may alter
-// its metadata, terms, tail, expire time and state. An error of change is returned as
-// it is. A change of state from paused to active has the waybill's present
-// state looked at; a change of the tail moves the complete time.
+// its metadata, terms, tail, expire time, pace and state. An error of change is
+// returned as it is. A change of state from paused to active, or of the pace, has
+// the waybill's present state looked at; a change of the tail moves the complete
+// time.
 func (s *Subscriptions) Update(ctx context.Context, tenant, id string, now time.Time, change func(*Subscription) (changed bool, err error)) (Subscription, error) {
 	var sub Subscription
 	err := InTx(ctx, s.pool, func(tx pgx.Tx) (err error) {
@@ -472,7 +484,7 @@ func (s *Subscriptions) Update(ctx context.Context, tenant, id string, now time.
 		if sub, err = oneSubscription(rows); err != nil {
 			return err
 		}
-		before := sub.State
+		before, paced := sub.State, sub.Pace
 		changed, err := change(&sub)
 		if err != nil || !changed {
 			return err
@@ -481,13 +493,14 @@ func (s *Subscriptions) Update(ctx context.Context, tenant, id string, now time.
 		if err != nil {
 			return err
 		}
-		resumed := before == SubscriptionPaused && sub.State == SubscriptionActive
+		resumed := before == SubscriptionPaused && sub.State == SubscriptionActive || sub.State == SubscriptionActive && !sub.Pace.Equal(&paced)
 		const query = `
 			UPDATE subscription SET metadata = $3::text::jsonb, complete_time = complete_time - tail + $4::interval, tail = $4::interval,
-				expire_time = $5, state = $6, update_time = $7, announce = announce OR $8, terms = $9::text::jsonb
+				expire_time = $5, state = $6, update_time = $7, announce = announce OR $8, terms = $9::text::jsonb,
+				(tier, digest_interval, filter) = (SELECT ($10::text::paced).*)
 			WHERE tenant_id = $1 AND id = $2
 			RETURNING update_time, expire_time, complete_time`
-		err = tx.QueryRow(ctx, query, tenant, id, metadata, sub.Tail, sub.ExpireTime, sub.State, now, resumed, optional(sub.Terms)).Scan(&sub.UpdateTime, &sub.ExpireTime, &sub.CompleteTime)
+		err = tx.QueryRow(ctx, query, tenant, id, metadata, sub.Tail, sub.ExpireTime, sub.State, now, resumed, optional(sub.Terms), paceColumns(sub.Pace)).Scan(&sub.UpdateTime, &sub.ExpireTime, &sub.CompleteTime)
 		if err != nil {
 			return err
 		}

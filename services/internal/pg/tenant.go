@@ -38,11 +38,11 @@ type Tenant struct {
 	Quota       Quota
 }
 
-const tenantColumns = `id, display_name, state, version, create_time, update_time, daily_calls, active_subscriptions, calls_per_second`
+const tenantColumns = `id, display_name, state, version, create_time, update_time, daily_calls, active_subscriptions, calls_per_second, daily_pushes`
 
 func scanTenant(row pgx.CollectableRow) (Tenant, error) {
 	var t Tenant
-	err := row.Scan(&t.ID, &t.DisplayName, &t.State, &t.Version, &t.CreateTime, &t.UpdateTime, &t.Quota.DailyCalls, &t.Quota.ActiveSubscriptions, &t.Quota.CallsPerSecond)
+	err := row.Scan(&t.ID, &t.DisplayName, &t.State, &t.Version, &t.CreateTime, &t.UpdateTime, &t.Quota.DailyCalls, &t.Quota.ActiveSubscriptions, &t.Quota.CallsPerSecond, &t.Quota.DailyPushes)
 	return t, err
 }
 
@@ -66,10 +66,10 @@ func (s *Tenants) Create(ctx context.Context, t Tenant, r Request, audit AuditEv
 	err = InTx(ctx, s.pool, func(tx pgx.Tx) error {
 		id, hash := r.columns()
 		const insert = `
-			INSERT INTO tenant (id, display_name, create_time, update_time, request_id, request_hash, daily_calls, active_subscriptions, calls_per_second)
-			VALUES ($1, $2, $3, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING
+			INSERT INTO tenant (id, display_name, create_time, update_time, request_id, request_hash, daily_calls, active_subscriptions, calls_per_second, daily_pushes)
+			VALUES ($1, $2, $3, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING
 			RETURNING ` + tenantColumns
-		rows, err := tx.Query(ctx, insert, t.ID, t.DisplayName, t.CreateTime, id, hash, t.Quota.DailyCalls, t.Quota.ActiveSubscriptions, t.Quota.CallsPerSecond)
+		rows, err := tx.Query(ctx, insert, t.ID, t.DisplayName, t.CreateTime, id, hash, t.Quota.DailyCalls, t.Quota.ActiveSubscriptions, t.Quota.CallsPerSecond, t.Quota.DailyPushes)
 		if err != nil {
 			return err
 		}
@@ -148,22 +148,28 @@ func (s *Tenants) Update(ctx context.Context, id string, now time.Time, audit Au
 		if t, err = oneTenant(rows); err != nil {
 			return err
 		}
+		pushes := t.Quota.DailyPushes
 		changed, err := change(&t)
 		if err != nil || !changed {
 			return err
 		}
 		const query = `
 			UPDATE tenant SET display_name = $2, state = $3, update_time = $4, version = version + 1,
-				daily_calls = $5, active_subscriptions = $6, calls_per_second = $7,
+				daily_calls = $5, active_subscriptions = $6, calls_per_second = $7, daily_pushes = $8,
 				-- A new quota counts anew.
 				counted_subscriptions = CASE WHEN active_subscriptions = $6 THEN counted_subscriptions ELSE $6 END
 			WHERE id = $1
 			RETURNING ` + tenantColumns
-		if rows, err = tx.Query(ctx, query, id, t.DisplayName, t.State, now, t.Quota.DailyCalls, t.Quota.ActiveSubscriptions, t.Quota.CallsPerSecond); err != nil {
+		if rows, err = tx.Query(ctx, query, id, t.DisplayName, t.State, now, t.Quota.DailyCalls, t.Quota.ActiveSubscriptions, t.Quota.CallsPerSecond, t.Quota.DailyPushes); err != nil {
 			return err
 		}
 		if t, err = oneTenant(rows); err != nil {
 			return err
+		}
+		if pushes != t.Quota.DailyPushes {
+			if err := releaseHeld(ctx, tx, id); err != nil {
+				return err
+			}
 		}
 		return Audit(ctx, tx, audit)
 	})

@@ -55,6 +55,7 @@ func New(cfg Config) (http.Handler, error) {
 		_, _ = w.Write(document)
 	})
 	mux.Handle("/v1/", problems(guard(cfg.Locked, transcoder)))
+	lines(cfg, mux)
 	return mux, nil
 }
 
@@ -92,11 +93,18 @@ func rule(selector string, list []route) *annotations.HttpRule {
 
 // guard refuses early what the gRPC server would refuse anyway, so that nobody
 // without a key learns what a path takes.
-func guard(locked bool, next http.Handler) http.Handler {
+func guard(lock bool, next http.Handler) http.Handler {
+	return locked(lock, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		next.ServeHTTP(w, r)
+	}))
+}
+
+func locked(lock bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		shown := len(r.Header.Values("Authorization")) + len(r.Header.Values("X-Api-Key"))
 		certified := r.TLS != nil && len(r.TLS.VerifiedChains) > 0
-		if locked && shown == 0 && !certified {
+		if lock && shown == 0 && !certified {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			write(w, problem{
 				Status: http.StatusUnauthorized, Reason: "UNAUTHENTICATED",
@@ -104,7 +112,6 @@ func guard(locked bool, next http.Handler) http.Handler {
 			})
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		next.ServeHTTP(w, r)
 	})
 }

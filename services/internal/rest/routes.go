@@ -88,12 +88,16 @@ var routes = map[string][]route{
 	"posthaste.ingest.v1.IngestService/ReportEvents": {post("/v1/events:report", "*")},
 }
 
-// streams are RPCs that HTTP/JSON doesn't have: they need gRPC.
+// streams are RPCs that HTTP/JSON doesn't have, they need gRPC; or has as NDJSON,
+// see lines.go.
 //
 //nolint:gochecknoglobals // a table
 var streams = map[string]bool{
 	"posthaste.tracking.v1.WaybillService/WatchWaybill": true,
 	"posthaste.ingest.v1.IngestService/StreamEvents":    true,
+
+	"posthaste.subscription.v1.SubscriptionService/ImportSubscriptions": true,
+	"posthaste.subscription.v1.SubscriptionService/ExportSubscriptions": true,
 }
 
 // Routed says whether it is said of an RPC how it is called over HTTP, or that

@@ -79,6 +79,9 @@ var accesses = map[string]Access{
 	"posthaste.subscription.v1.SubscriptionService/ResumeSubscription":       {Scope: auth.Write, Names: "name", Change: true},
 	"posthaste.subscription.v1.SubscriptionService/CancelSubscription":       {Scope: auth.Write, Names: "name", Change: true},
 
+	"posthaste.subscription.v1.SubscriptionService/ImportSubscriptions": {Scope: auth.Write, Names: "parent", Change: true},
+	"posthaste.subscription.v1.SubscriptionService/ExportSubscriptions": {Scope: auth.Read, Names: "parent"},
+
 	// A waybill is nobody's own: a tenant sees those that it has subscribed.
 	"posthaste.tracking.v1.WaybillService/GetWaybill":       {Scope: auth.Read, Shared: true},
 	"posthaste.tracking.v1.WaybillService/BatchGetWaybills": {Scope: auth.Read, Shared: true},

@@ -39,6 +39,8 @@ const (
 	EventKind_EVENT_KIND_ENDPOINT_DISABLED EventKind = 4
 	// What became of a push could not be recorded: a fault of Posthaste.
 	EventKind_EVENT_KIND_OUTCOME_REFUSED EventKind = 5
+	// A tenant's quota of pushes is spent: changes are held back until the next day.
+	EventKind_EVENT_KIND_QUOTA_SPENT EventKind = 6
 )
 
 // Enum value maps for EventKind.
@@ -50,6 +52,7 @@ var (
 		3: "EVENT_KIND_PUSHES_PARKED",
 		4: "EVENT_KIND_ENDPOINT_DISABLED",
 		5: "EVENT_KIND_OUTCOME_REFUSED",
+		6: "EVENT_KIND_QUOTA_SPENT",
 	}
 	EventKind_value = map[string]int32{
 		"EVENT_KIND_UNSPECIFIED":       0,
@@ -58,6 +61,7 @@ var (
 		"EVENT_KIND_PUSHES_PARKED":     3,
 		"EVENT_KIND_ENDPOINT_DISABLED": 4,
 		"EVENT_KIND_OUTCOME_REFUSED":   5,
+		"EVENT_KIND_QUOTA_SPENT":       6,
 	}
 )
 
@@ -102,7 +106,7 @@ type Event struct {
 	TenantId string `protobuf:"bytes,3,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
 	// What happened.
 	Kind EventKind `protobuf:"varint,4,opt,name=kind,proto3,enum=posthaste.ops.v1.EventKind" json:"kind,omitempty"`
-	// "tenants/{tenant}/endpoints/{endpoint}".
+	// "tenants/{tenant}/endpoints/{endpoint}"; empty when it is about none.
 	Endpoint string `protobuf:"bytes,5,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	// What there is to say of it; by kind.
 	//
@@ -113,6 +117,7 @@ type Event struct {
 	//	*Event_PushesParked
 	//	*Event_EndpointDisabled
 	//	*Event_OutcomeRefused
+	//	*Event_QuotaSpent
 	Detail        isEvent_Detail `protobuf_oneof:"detail"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -235,6 +240,15 @@ func (x *Event) GetOutcomeRefused() *OutcomeRefused {
 	return nil
 }
 
+func (x *Event) GetQuotaSpent() *QuotaSpent {
+	if x != nil {
+		if x, ok := x.Detail.(*Event_QuotaSpent); ok {
+			return x.QuotaSpent
+		}
+	}
+	return nil
+}
+
 type isEvent_Detail interface {
 	isEvent_Detail()
 }
@@ -264,6 +278,11 @@ type Event_OutcomeRefused struct {
 	OutcomeRefused *OutcomeRefused `protobuf:"bytes,10,opt,name=outcome_refused,json=outcomeRefused,proto3,oneof"`
 }
 
+type Event_QuotaSpent struct {
+	// Of QUOTA_SPENT.
+	QuotaSpent *QuotaSpent `protobuf:"bytes,50,opt,name=quota_spent,json=quotaSpent,proto3,oneof"`
+}
+
 func (*Event_BreakerOpened) isEvent_Detail() {}
 
 func (*Event_BreakerClosed) isEvent_Detail() {}
@@ -273,6 +292,8 @@ func (*Event_PushesParked) isEvent_Detail() {}
 func (*Event_EndpointDisabled) isEvent_Detail() {}
 
 func (*Event_OutcomeRefused) isEvent_Detail() {}
+
+func (*Event_QuotaSpent) isEvent_Detail() {}
 
 // BreakerOpened tells of an endpoint that keeps failing.
 type BreakerOpened struct {
@@ -576,11 +597,75 @@ func (x *OutcomeRefused) GetReason() string {
 	return ""
 }
 
+// QuotaSpent tells of a quota that is spent, once a day.
+type QuotaSpent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which: "daily_pushes".
+	Quota string `protobuf:"bytes,1,opt,name=quota,proto3" json:"quota,omitempty"`
+	// How many there are in a day.
+	Limit int64 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// When what is held back goes out.
+	HeldUntil     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuotaSpent) Reset() {
+	*x = QuotaSpent{}
+	mi := &file_posthaste_ops_v1_event_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuotaSpent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuotaSpent) ProtoMessage() {}
+
+func (x *QuotaSpent) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_ops_v1_event_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuotaSpent.ProtoReflect.Descriptor instead.
+func (*QuotaSpent) Descriptor() ([]byte, []int) {
+	return file_posthaste_ops_v1_event_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *QuotaSpent) GetQuota() string {
+	if x != nil {
+		return x.Quota
+	}
+	return ""
+}
+
+func (x *QuotaSpent) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *QuotaSpent) GetHeldUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.HeldUntil
+	}
+	return nil
+}
+
 var File_posthaste_ops_v1_event_proto protoreflect.FileDescriptor
 
 const file_posthaste_ops_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1cposthaste/ops/v1/event.proto\x12\x10posthaste.ops.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x04\n" +
+	"\x1cposthaste/ops/v1/event.proto\x12\x10posthaste.ops.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x05\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x129\n" +
 	"\n" +
@@ -593,7 +678,9 @@ const file_posthaste_ops_v1_event_proto_rawDesc = "" +
 	"\rpushes_parked\x18\b \x01(\v2\x1e.posthaste.ops.v1.PushesParkedH\x00R\fpushesParked\x12Q\n" +
 	"\x11endpoint_disabled\x18\t \x01(\v2\".posthaste.ops.v1.EndpointDisabledH\x00R\x10endpointDisabled\x12K\n" +
 	"\x0foutcome_refused\x18\n" +
-	" \x01(\v2 .posthaste.ops.v1.OutcomeRefusedH\x00R\x0eoutcomeRefusedB\b\n" +
+	" \x01(\v2 .posthaste.ops.v1.OutcomeRefusedH\x00R\x0eoutcomeRefused\x12?\n" +
+	"\vquota_spent\x182 \x01(\v2\x1c.posthaste.ops.v1.QuotaSpentH\x00R\n" +
+	"quotaSpentB\b\n" +
 	"\x06detail\"\xc8\x01\n" +
 	"\rBreakerOpened\x121\n" +
 	"\x14consecutive_failures\x18\x01 \x01(\x05R\x13consecutiveFailures\x12\x1f\n" +
@@ -614,14 +701,21 @@ const file_posthaste_ops_v1_event_proto_rawDesc = "" +
 	"\x0eOutcomeRefused\x12'\n" +
 	"\x0fsubscription_id\x18\x01 \x01(\tR\x0esubscriptionId\x12\x17\n" +
 	"\apush_id\x18\x02 \x01(\tR\x06pushId\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason*\xc5\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"s\n" +
+	"\n" +
+	"QuotaSpent\x12\x14\n" +
+	"\x05quota\x18\x01 \x01(\tR\x05quota\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x03R\x05limit\x129\n" +
+	"\n" +
+	"held_until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\theldUntil*\xe1\x01\n" +
 	"\tEventKind\x12\x1a\n" +
 	"\x16EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19EVENT_KIND_BREAKER_OPENED\x10\x01\x12\x1d\n" +
 	"\x19EVENT_KIND_BREAKER_CLOSED\x10\x02\x12\x1c\n" +
 	"\x18EVENT_KIND_PUSHES_PARKED\x10\x03\x12 \n" +
 	"\x1cEVENT_KIND_ENDPOINT_DISABLED\x10\x04\x12\x1e\n" +
-	"\x1aEVENT_KIND_OUTCOME_REFUSED\x10\x05B\xc3\x01\n" +
+	"\x1aEVENT_KIND_OUTCOME_REFUSED\x10\x05\x12\x1a\n" +
+	"\x16EVENT_KIND_QUOTA_SPENT\x10\x06B\xc3\x01\n" +
 	"\x14com.posthaste.ops.v1B\n" +
 	"EventProtoP\x01Z=github.com/posthaste/posthaste/pkg/api/posthaste/ops/v1;opsv1\xa2\x02\x03POX\xaa\x02\x10Posthaste.Ops.V1\xca\x02\x10Posthaste\\Ops\\V1\xe2\x02\x1cPosthaste\\Ops\\V1\\GPBMetadata\xea\x02\x12Posthaste::Ops::V1b\x06proto3"
 
@@ -638,7 +732,7 @@ func file_posthaste_ops_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_posthaste_ops_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_posthaste_ops_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_posthaste_ops_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_posthaste_ops_v1_event_proto_goTypes = []any{
 	(EventKind)(0),                // 0: posthaste.ops.v1.EventKind
 	(*Event)(nil),                 // 1: posthaste.ops.v1.Event
@@ -647,25 +741,28 @@ var file_posthaste_ops_v1_event_proto_goTypes = []any{
 	(*PushesParked)(nil),          // 4: posthaste.ops.v1.PushesParked
 	(*EndpointDisabled)(nil),      // 5: posthaste.ops.v1.EndpointDisabled
 	(*OutcomeRefused)(nil),        // 6: posthaste.ops.v1.OutcomeRefused
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
+	(*QuotaSpent)(nil),            // 7: posthaste.ops.v1.QuotaSpent
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
 }
 var file_posthaste_ops_v1_event_proto_depIdxs = []int32{
-	7,  // 0: posthaste.ops.v1.Event.event_time:type_name -> google.protobuf.Timestamp
+	8,  // 0: posthaste.ops.v1.Event.event_time:type_name -> google.protobuf.Timestamp
 	0,  // 1: posthaste.ops.v1.Event.kind:type_name -> posthaste.ops.v1.EventKind
 	2,  // 2: posthaste.ops.v1.Event.breaker_opened:type_name -> posthaste.ops.v1.BreakerOpened
 	3,  // 3: posthaste.ops.v1.Event.breaker_closed:type_name -> posthaste.ops.v1.BreakerClosed
 	4,  // 4: posthaste.ops.v1.Event.pushes_parked:type_name -> posthaste.ops.v1.PushesParked
 	5,  // 5: posthaste.ops.v1.Event.endpoint_disabled:type_name -> posthaste.ops.v1.EndpointDisabled
 	6,  // 6: posthaste.ops.v1.Event.outcome_refused:type_name -> posthaste.ops.v1.OutcomeRefused
-	7,  // 7: posthaste.ops.v1.BreakerOpened.next_probe_time:type_name -> google.protobuf.Timestamp
-	7,  // 8: posthaste.ops.v1.BreakerClosed.open_time:type_name -> google.protobuf.Timestamp
-	8,  // 9: posthaste.ops.v1.BreakerClosed.open_duration:type_name -> google.protobuf.Duration
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	7,  // 7: posthaste.ops.v1.Event.quota_spent:type_name -> posthaste.ops.v1.QuotaSpent
+	8,  // 8: posthaste.ops.v1.BreakerOpened.next_probe_time:type_name -> google.protobuf.Timestamp
+	8,  // 9: posthaste.ops.v1.BreakerClosed.open_time:type_name -> google.protobuf.Timestamp
+	9,  // 10: posthaste.ops.v1.BreakerClosed.open_duration:type_name -> google.protobuf.Duration
+	8,  // 11: posthaste.ops.v1.QuotaSpent.held_until:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_ops_v1_event_proto_init() }
@@ -679,6 +776,7 @@ func file_posthaste_ops_v1_event_proto_init() {
 		(*Event_PushesParked)(nil),
 		(*Event_EndpointDisabled)(nil),
 		(*Event_OutcomeRefused)(nil),
+		(*Event_QuotaSpent)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -686,7 +784,7 @@ func file_posthaste_ops_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_posthaste_ops_v1_event_proto_rawDesc), len(file_posthaste_ops_v1_event_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -306,7 +306,13 @@ type Endpoint struct {
 	FailureThreshold int32 `protobuf:"varint,40,opt,name=failure_threshold,json=failureThreshold,proto3" json:"failure_threshold,omitempty"`
 	// Whether the tenant's operational events are posted here, signed like pushes,
 	// as the JSON form of posthaste.ops.v1.Event.
-	Operations    bool `protobuf:"varint,41,opt,name=operations,proto3" json:"operations,omitempty"`
+	Operations bool `protobuf:"varint,41,opt,name=operations,proto3" json:"operations,omitempty"`
+	// How often changes are pushed of subscriptions that don't say; absent means
+	// REALTIME.
+	Pace *Pace `protobuf:"bytes,50,opt,name=pace,proto3" json:"pace,omitempty"`
+	// Changes with every change of the endpoint. Given back in an update, the update
+	// is refused if somebody else's came between.
+	Etag          string `protobuf:"bytes,54,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -465,6 +471,20 @@ func (x *Endpoint) GetOperations() bool {
 		return x.Operations
 	}
 	return false
+}
+
+func (x *Endpoint) GetPace() *Pace {
+	if x != nil {
+		return x.Pace
+	}
+	return nil
+}
+
+func (x *Endpoint) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
 }
 
 // RetryPolicy says when an attempt is repeated. Jitter of up to 20 % is added
@@ -877,7 +897,8 @@ func (x *ListEndpointsResponse) GetNextPageToken() string {
 // UpdateEndpointRequest changes an endpoint.
 type UpdateEndpointRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The new values; name says which endpoint. Required.
+	// The new values; name says which endpoint, and etag, if it isn't empty, which
+	// version of it is meant. Required.
 	Endpoint *Endpoint `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	// The fields to change; empty means those that are set.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -1202,7 +1223,7 @@ var File_posthaste_subscription_v1_endpoint_service_proto protoreflect.FileDescr
 
 const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\n" +
-	"0posthaste/subscription/v1/endpoint_service.proto\x12\x19posthaste.subscription.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x06\n" +
+	"0posthaste/subscription/v1/endpoint_service.proto\x12\x19posthaste.subscription.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$posthaste/subscription/v1/pace.proto\"\xba\a\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x16\n" +
@@ -1227,7 +1248,9 @@ const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\x11failure_threshold\x18( \x01(\x05R\x10failureThreshold\x12\x1e\n" +
 	"\n" +
 	"operations\x18) \x01(\bR\n" +
-	"operations\"\xd8\x01\n" +
+	"operations\x123\n" +
+	"\x04pace\x182 \x01(\v2\x1f.posthaste.subscription.v1.PaceR\x04pace\x12\x12\n" +
+	"\x04etag\x186 \x01(\tR\x04etag\"\xd8\x01\n" +
 	"\vRetryPolicy\x121\n" +
 	"\x06delays\x18\x01 \x03(\v2\x19.google.protobuf.DurationR\x06delays\x123\n" +
 	"\ahorizon\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\ahorizon\x12!\n" +
@@ -1335,7 +1358,8 @@ var file_posthaste_subscription_v1_endpoint_service_proto_goTypes = []any{
 	(*RotateSecretResponse)(nil),   // 17: posthaste.subscription.v1.RotateSecretResponse
 	(*durationpb.Duration)(nil),    // 18: google.protobuf.Duration
 	(*timestamppb.Timestamp)(nil),  // 19: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),  // 20: google.protobuf.FieldMask
+	(*Pace)(nil),                   // 20: posthaste.subscription.v1.Pace
+	(*fieldmaskpb.FieldMask)(nil),  // 21: google.protobuf.FieldMask
 }
 var file_posthaste_subscription_v1_endpoint_service_proto_depIdxs = []int32{
 	2,  // 0: posthaste.subscription.v1.Endpoint.format:type_name -> posthaste.subscription.v1.PayloadFormat
@@ -1346,36 +1370,37 @@ var file_posthaste_subscription_v1_endpoint_service_proto_depIdxs = []int32{
 	19, // 5: posthaste.subscription.v1.Endpoint.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 6: posthaste.subscription.v1.Endpoint.signature_scheme:type_name -> posthaste.subscription.v1.SignatureScheme
 	19, // 7: posthaste.subscription.v1.Endpoint.old_secret_expire_time:type_name -> google.protobuf.Timestamp
-	18, // 8: posthaste.subscription.v1.RetryPolicy.delays:type_name -> google.protobuf.Duration
-	18, // 9: posthaste.subscription.v1.RetryPolicy.horizon:type_name -> google.protobuf.Duration
-	3,  // 10: posthaste.subscription.v1.RetryPolicy.preset:type_name -> posthaste.subscription.v1.RetryPreset
-	4,  // 11: posthaste.subscription.v1.CreateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	4,  // 12: posthaste.subscription.v1.CreateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	4,  // 13: posthaste.subscription.v1.GetEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	4,  // 14: posthaste.subscription.v1.ListEndpointsResponse.endpoints:type_name -> posthaste.subscription.v1.Endpoint
-	4,  // 15: posthaste.subscription.v1.UpdateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	20, // 16: posthaste.subscription.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 17: posthaste.subscription.v1.UpdateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	0,  // 18: posthaste.subscription.v1.RotateSecretRequest.signature_scheme:type_name -> posthaste.subscription.v1.SignatureScheme
-	18, // 19: posthaste.subscription.v1.RotateSecretRequest.overlap:type_name -> google.protobuf.Duration
-	4,  // 20: posthaste.subscription.v1.RotateSecretResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	6,  // 21: posthaste.subscription.v1.EndpointService.CreateEndpoint:input_type -> posthaste.subscription.v1.CreateEndpointRequest
-	8,  // 22: posthaste.subscription.v1.EndpointService.GetEndpoint:input_type -> posthaste.subscription.v1.GetEndpointRequest
-	10, // 23: posthaste.subscription.v1.EndpointService.ListEndpoints:input_type -> posthaste.subscription.v1.ListEndpointsRequest
-	12, // 24: posthaste.subscription.v1.EndpointService.UpdateEndpoint:input_type -> posthaste.subscription.v1.UpdateEndpointRequest
-	14, // 25: posthaste.subscription.v1.EndpointService.DeleteEndpoint:input_type -> posthaste.subscription.v1.DeleteEndpointRequest
-	16, // 26: posthaste.subscription.v1.EndpointService.RotateSecret:input_type -> posthaste.subscription.v1.RotateSecretRequest
-	7,  // 27: posthaste.subscription.v1.EndpointService.CreateEndpoint:output_type -> posthaste.subscription.v1.CreateEndpointResponse
-	9,  // 28: posthaste.subscription.v1.EndpointService.GetEndpoint:output_type -> posthaste.subscription.v1.GetEndpointResponse
-	11, // 29: posthaste.subscription.v1.EndpointService.ListEndpoints:output_type -> posthaste.subscription.v1.ListEndpointsResponse
-	13, // 30: posthaste.subscription.v1.EndpointService.UpdateEndpoint:output_type -> posthaste.subscription.v1.UpdateEndpointResponse
-	15, // 31: posthaste.subscription.v1.EndpointService.DeleteEndpoint:output_type -> posthaste.subscription.v1.DeleteEndpointResponse
-	17, // 32: posthaste.subscription.v1.EndpointService.RotateSecret:output_type -> posthaste.subscription.v1.RotateSecretResponse
-	27, // [27:33] is the sub-list for method output_type
-	21, // [21:27] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	20, // 8: posthaste.subscription.v1.Endpoint.pace:type_name -> posthaste.subscription.v1.Pace
+	18, // 9: posthaste.subscription.v1.RetryPolicy.delays:type_name -> google.protobuf.Duration
+	18, // 10: posthaste.subscription.v1.RetryPolicy.horizon:type_name -> google.protobuf.Duration
+	3,  // 11: posthaste.subscription.v1.RetryPolicy.preset:type_name -> posthaste.subscription.v1.RetryPreset
+	4,  // 12: posthaste.subscription.v1.CreateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	4,  // 13: posthaste.subscription.v1.CreateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	4,  // 14: posthaste.subscription.v1.GetEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	4,  // 15: posthaste.subscription.v1.ListEndpointsResponse.endpoints:type_name -> posthaste.subscription.v1.Endpoint
+	4,  // 16: posthaste.subscription.v1.UpdateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	21, // 17: posthaste.subscription.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 18: posthaste.subscription.v1.UpdateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	0,  // 19: posthaste.subscription.v1.RotateSecretRequest.signature_scheme:type_name -> posthaste.subscription.v1.SignatureScheme
+	18, // 20: posthaste.subscription.v1.RotateSecretRequest.overlap:type_name -> google.protobuf.Duration
+	4,  // 21: posthaste.subscription.v1.RotateSecretResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	6,  // 22: posthaste.subscription.v1.EndpointService.CreateEndpoint:input_type -> posthaste.subscription.v1.CreateEndpointRequest
+	8,  // 23: posthaste.subscription.v1.EndpointService.GetEndpoint:input_type -> posthaste.subscription.v1.GetEndpointRequest
+	10, // 24: posthaste.subscription.v1.EndpointService.ListEndpoints:input_type -> posthaste.subscription.v1.ListEndpointsRequest
+	12, // 25: posthaste.subscription.v1.EndpointService.UpdateEndpoint:input_type -> posthaste.subscription.v1.UpdateEndpointRequest
+	14, // 26: posthaste.subscription.v1.EndpointService.DeleteEndpoint:input_type -> posthaste.subscription.v1.DeleteEndpointRequest
+	16, // 27: posthaste.subscription.v1.EndpointService.RotateSecret:input_type -> posthaste.subscription.v1.RotateSecretRequest
+	7,  // 28: posthaste.subscription.v1.EndpointService.CreateEndpoint:output_type -> posthaste.subscription.v1.CreateEndpointResponse
+	9,  // 29: posthaste.subscription.v1.EndpointService.GetEndpoint:output_type -> posthaste.subscription.v1.GetEndpointResponse
+	11, // 30: posthaste.subscription.v1.EndpointService.ListEndpoints:output_type -> posthaste.subscription.v1.ListEndpointsResponse
+	13, // 31: posthaste.subscription.v1.EndpointService.UpdateEndpoint:output_type -> posthaste.subscription.v1.UpdateEndpointResponse
+	15, // 32: posthaste.subscription.v1.EndpointService.DeleteEndpoint:output_type -> posthaste.subscription.v1.DeleteEndpointResponse
+	17, // 33: posthaste.subscription.v1.EndpointService.RotateSecret:output_type -> posthaste.subscription.v1.RotateSecretResponse
+	28, // [28:34] is the sub-list for method output_type
+	22, // [22:28] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_subscription_v1_endpoint_service_proto_init() }
@@ -1383,6 +1408,7 @@ func file_posthaste_subscription_v1_endpoint_service_proto_init() {
 	if File_posthaste_subscription_v1_endpoint_service_proto != nil {
 		return
 	}
+	file_posthaste_subscription_v1_pace_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

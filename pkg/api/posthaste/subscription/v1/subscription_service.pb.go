@@ -184,7 +184,20 @@ type Subscription struct {
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// When it completes if nothing more happens: the journey's end and the tail.
 	// Absent while the journey goes on. Output only.
-	CompleteTime  *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=complete_time,json=completeTime,proto3" json:"complete_time,omitempty"`
+	CompleteTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=complete_time,json=completeTime,proto3" json:"complete_time,omitempty"`
+	// How often changes are pushed; absent means as the endpoint says.
+	Pace *Pace `protobuf:"bytes,50,opt,name=pace,proto3" json:"pace,omitempty"`
+	// Which changes are worth a push; absent means every change.
+	Filter *EventFilter `protobuf:"bytes,51,opt,name=filter,proto3" json:"filter,omitempty"`
+	// The newest revision that the tier, the filter or the tenant's quota held back;
+	// above pushed_revision, what lies between comes with the next push. Output only.
+	HeldRevision uint64 `protobuf:"varint,52,opt,name=held_revision,json=heldRevision,proto3" json:"held_revision,omitempty"`
+	// When what is held back is pushed at the latest; absent while that hangs on the
+	// next change. Output only.
+	DueTime *timestamppb.Timestamp `protobuf:"bytes,53,opt,name=due_time,json=dueTime,proto3" json:"due_time,omitempty"`
+	// Changes with every change that its owner makes. Given back in an update, the
+	// update is refused if somebody else's came between.
+	Etag          string `protobuf:"bytes,54,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -308,6 +321,41 @@ func (x *Subscription) GetCompleteTime() *timestamppb.Timestamp {
 		return x.CompleteTime
 	}
 	return nil
+}
+
+func (x *Subscription) GetPace() *Pace {
+	if x != nil {
+		return x.Pace
+	}
+	return nil
+}
+
+func (x *Subscription) GetFilter() *EventFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *Subscription) GetHeldRevision() uint64 {
+	if x != nil {
+		return x.HeldRevision
+	}
+	return 0
+}
+
+func (x *Subscription) GetDueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueTime
+	}
+	return nil
+}
+
+func (x *Subscription) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
 }
 
 // CreateSubscriptionRequest asks for a subscription.
@@ -553,6 +601,276 @@ func (x *BatchCreateSubscriptionsResponse) GetResults() []*BatchCreateSubscripti
 	return nil
 }
 
+// ImportSubscriptionsRequest is some rows of an import.
+type ImportSubscriptionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tenants/{tenant}". Required in the first message; the same or empty in others.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Names the import: 1 to 40 characters. A row without a request_id of its own gets
+	// "{import_id}/{row}". Required in the first message; the same or empty in others.
+	ImportId string `protobuf:"bytes,2,opt,name=import_id,json=importId,proto3" json:"import_id,omitempty"`
+	// The number of the first of the rows, from 1; 0 means that they follow those
+	// before, and 1 in the first message.
+	FirstRow int64 `protobuf:"varint,3,opt,name=first_row,json=firstRow,proto3" json:"first_row,omitempty"`
+	// At most 1,000 rows; none is a sign of life. Their parent is the import's or
+	// empty.
+	Rows          []*CreateSubscriptionRequest `protobuf:"bytes,4,rep,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportSubscriptionsRequest) Reset() {
+	*x = ImportSubscriptionsRequest{}
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportSubscriptionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportSubscriptionsRequest) ProtoMessage() {}
+
+func (x *ImportSubscriptionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportSubscriptionsRequest.ProtoReflect.Descriptor instead.
+func (*ImportSubscriptionsRequest) Descriptor() ([]byte, []int) {
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ImportSubscriptionsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ImportSubscriptionsRequest) GetImportId() string {
+	if x != nil {
+		return x.ImportId
+	}
+	return ""
+}
+
+func (x *ImportSubscriptionsRequest) GetFirstRow() int64 {
+	if x != nil {
+		return x.FirstRow
+	}
+	return 0
+}
+
+func (x *ImportSubscriptionsRequest) GetRows() []*CreateSubscriptionRequest {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+// ImportSubscriptionsResponse is what became of the rows of one message. The first
+// one comes before any row and says that the import has begun.
+type ImportSubscriptionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the rows.
+	Results []*ImportSubscriptionsResponse_Result `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// Rows of all messages of this call so far.
+	RowCount int64 `protobuf:"varint,2,opt,name=row_count,json=rowCount,proto3" json:"row_count,omitempty"`
+	// Those of them that have a subscription now: new, or made by the same row before.
+	SubscribedCount int64 `protobuf:"varint,3,opt,name=subscribed_count,json=subscribedCount,proto3" json:"subscribed_count,omitempty"`
+	// Those that were refused.
+	RefusedCount  int64 `protobuf:"varint,4,opt,name=refused_count,json=refusedCount,proto3" json:"refused_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportSubscriptionsResponse) Reset() {
+	*x = ImportSubscriptionsResponse{}
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportSubscriptionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportSubscriptionsResponse) ProtoMessage() {}
+
+func (x *ImportSubscriptionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportSubscriptionsResponse.ProtoReflect.Descriptor instead.
+func (*ImportSubscriptionsResponse) Descriptor() ([]byte, []int) {
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ImportSubscriptionsResponse) GetResults() []*ImportSubscriptionsResponse_Result {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *ImportSubscriptionsResponse) GetRowCount() int64 {
+	if x != nil {
+		return x.RowCount
+	}
+	return 0
+}
+
+func (x *ImportSubscriptionsResponse) GetSubscribedCount() int64 {
+	if x != nil {
+		return x.SubscribedCount
+	}
+	return 0
+}
+
+func (x *ImportSubscriptionsResponse) GetRefusedCount() int64 {
+	if x != nil {
+		return x.RefusedCount
+	}
+	return 0
+}
+
+// ExportSubscriptionsRequest asks for all subscriptions. Filters are joined by and.
+type ExportSubscriptionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tenants/{tenant}". Required.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Only those in one of these states; empty for all.
+	States []SubscriptionState `protobuf:"varint,2,rep,packed,name=states,proto3,enum=posthaste.subscription.v1.SubscriptionState" json:"states,omitempty"`
+	// Only those of this endpoint; empty for all.
+	Endpoint string `protobuf:"bytes,3,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// Only those that come after this one, by name: to go on with an export that broke
+	// off. Empty for all.
+	After         string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportSubscriptionsRequest) Reset() {
+	*x = ExportSubscriptionsRequest{}
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportSubscriptionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportSubscriptionsRequest) ProtoMessage() {}
+
+func (x *ExportSubscriptionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportSubscriptionsRequest.ProtoReflect.Descriptor instead.
+func (*ExportSubscriptionsRequest) Descriptor() ([]byte, []int) {
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ExportSubscriptionsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ExportSubscriptionsRequest) GetStates() []SubscriptionState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *ExportSubscriptionsRequest) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *ExportSubscriptionsRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+// ExportSubscriptionsResponse is some of them.
+type ExportSubscriptionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscriptions.
+	Subscriptions []*Subscription `protobuf:"bytes,1,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportSubscriptionsResponse) Reset() {
+	*x = ExportSubscriptionsResponse{}
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportSubscriptionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportSubscriptionsResponse) ProtoMessage() {}
+
+func (x *ExportSubscriptionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportSubscriptionsResponse.ProtoReflect.Descriptor instead.
+func (*ExportSubscriptionsResponse) Descriptor() ([]byte, []int) {
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ExportSubscriptionsResponse) GetSubscriptions() []*Subscription {
+	if x != nil {
+		return x.Subscriptions
+	}
+	return nil
+}
+
 // GetSubscriptionRequest asks for a subscription.
 type GetSubscriptionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -564,7 +882,7 @@ type GetSubscriptionRequest struct {
 
 func (x *GetSubscriptionRequest) Reset() {
 	*x = GetSubscriptionRequest{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[5]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +894,7 @@ func (x *GetSubscriptionRequest) String() string {
 func (*GetSubscriptionRequest) ProtoMessage() {}
 
 func (x *GetSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[5]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +907,7 @@ func (x *GetSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*GetSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{5}
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetSubscriptionRequest) GetName() string {
@@ -610,7 +928,7 @@ type GetSubscriptionResponse struct {
 
 func (x *GetSubscriptionResponse) Reset() {
 	*x = GetSubscriptionResponse{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[6]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -622,7 +940,7 @@ func (x *GetSubscriptionResponse) String() string {
 func (*GetSubscriptionResponse) ProtoMessage() {}
 
 func (x *GetSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[6]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -635,7 +953,7 @@ func (x *GetSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*GetSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{6}
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetSubscriptionResponse) GetSubscription() *Subscription {
@@ -668,7 +986,7 @@ type ListSubscriptionsRequest struct {
 
 func (x *ListSubscriptionsRequest) Reset() {
 	*x = ListSubscriptionsRequest{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[7]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +998,7 @@ func (x *ListSubscriptionsRequest) String() string {
 func (*ListSubscriptionsRequest) ProtoMessage() {}
 
 func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[7]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +1011,7 @@ func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{7}
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListSubscriptionsRequest) GetParent() string {
@@ -758,7 +1076,7 @@ type ListSubscriptionsResponse struct {
 
 func (x *ListSubscriptionsResponse) Reset() {
 	*x = ListSubscriptionsResponse{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[8]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +1088,7 @@ func (x *ListSubscriptionsResponse) String() string {
 func (*ListSubscriptionsResponse) ProtoMessage() {}
 
 func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[8]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +1101,7 @@ func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{8}
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListSubscriptionsResponse) GetSubscriptions() []*Subscription {
@@ -800,11 +1118,12 @@ func (x *ListSubscriptionsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// UpdateSubscriptionRequest changes a subscription: metadata, tail and
-// expire_time.
+// UpdateSubscriptionRequest changes a subscription: metadata, tail, expire_time,
+// pace and filter.
 type UpdateSubscriptionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The new values; name says which subscription. Required.
+	// The new values; name says which subscription, and etag, if it isn't empty,
+	// which version of it is meant. Required.
 	Subscription *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	// The fields to change; empty means those that are set.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -814,7 +1133,7 @@ type UpdateSubscriptionRequest struct {
 
 func (x *UpdateSubscriptionRequest) Reset() {
 	*x = UpdateSubscriptionRequest{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[9]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +1145,7 @@ func (x *UpdateSubscriptionRequest) String() string {
 func (*UpdateSubscriptionRequest) ProtoMessage() {}
 
 func (x *UpdateSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[9]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +1158,7 @@ func (x *UpdateSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*UpdateSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{9}
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpdateSubscriptionRequest) GetSubscription() *Subscription {
@@ -867,7 +1186,7 @@ type UpdateSubscriptionResponse struct {
 
 func (x *UpdateSubscriptionResponse) Reset() {
 	*x = UpdateSubscriptionResponse{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[10]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +1198,7 @@ func (x *UpdateSubscriptionResponse) String() string {
 func (*UpdateSubscriptionResponse) ProtoMessage() {}
 
 func (x *UpdateSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[10]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +1211,7 @@ func (x *UpdateSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*UpdateSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{10}
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UpdateSubscriptionResponse) GetSubscription() *Subscription {
@@ -913,7 +1232,7 @@ type PauseSubscriptionRequest struct {
 
 func (x *PauseSubscriptionRequest) Reset() {
 	*x = PauseSubscriptionRequest{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[11]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1244,7 @@ func (x *PauseSubscriptionRequest) String() string {
 func (*PauseSubscriptionRequest) ProtoMessage() {}
 
 func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[11]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1257,7 @@ func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{11}
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PauseSubscriptionRequest) GetName() string {
@@ -959,7 +1278,7 @@ type PauseSubscriptionResponse struct {
 
 func (x *PauseSubscriptionResponse) Reset() {
 	*x = PauseSubscriptionResponse{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[12]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1290,7 @@ func (x *PauseSubscriptionResponse) String() string {
 func (*PauseSubscriptionResponse) ProtoMessage() {}
 
 func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[12]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1303,7 @@ func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{12}
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PauseSubscriptionResponse) GetSubscription() *Subscription {
@@ -1005,7 +1324,7 @@ type ResumeSubscriptionRequest struct {
 
 func (x *ResumeSubscriptionRequest) Reset() {
 	*x = ResumeSubscriptionRequest{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[13]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1336,7 @@ func (x *ResumeSubscriptionRequest) String() string {
 func (*ResumeSubscriptionRequest) ProtoMessage() {}
 
 func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[13]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1349,7 @@ func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{13}
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ResumeSubscriptionRequest) GetName() string {
@@ -1051,7 +1370,7 @@ type ResumeSubscriptionResponse struct {
 
 func (x *ResumeSubscriptionResponse) Reset() {
 	*x = ResumeSubscriptionResponse{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[14]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1382,7 @@ func (x *ResumeSubscriptionResponse) String() string {
 func (*ResumeSubscriptionResponse) ProtoMessage() {}
 
 func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[14]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1395,7 @@ func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{14}
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ResumeSubscriptionResponse) GetSubscription() *Subscription {
@@ -1097,7 +1416,7 @@ type CancelSubscriptionRequest struct {
 
 func (x *CancelSubscriptionRequest) Reset() {
 	*x = CancelSubscriptionRequest{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[15]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1428,7 @@ func (x *CancelSubscriptionRequest) String() string {
 func (*CancelSubscriptionRequest) ProtoMessage() {}
 
 func (x *CancelSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[15]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1441,7 @@ func (x *CancelSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*CancelSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{15}
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CancelSubscriptionRequest) GetName() string {
@@ -1143,7 +1462,7 @@ type CancelSubscriptionResponse struct {
 
 func (x *CancelSubscriptionResponse) Reset() {
 	*x = CancelSubscriptionResponse{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[16]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1474,7 @@ func (x *CancelSubscriptionResponse) String() string {
 func (*CancelSubscriptionResponse) ProtoMessage() {}
 
 func (x *CancelSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[16]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1487,7 @@ func (x *CancelSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*CancelSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{16}
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CancelSubscriptionResponse) GetSubscription() *Subscription {
@@ -1191,7 +1510,7 @@ type BatchCreateSubscriptionsResponse_Result struct {
 
 func (x *BatchCreateSubscriptionsResponse_Result) Reset() {
 	*x = BatchCreateSubscriptionsResponse_Result{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[18]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1522,7 @@ func (x *BatchCreateSubscriptionsResponse_Result) String() string {
 func (*BatchCreateSubscriptionsResponse_Result) ProtoMessage() {}
 
 func (x *BatchCreateSubscriptionsResponse_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[18]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1569,7 @@ type BatchCreateSubscriptionsResponse_Error struct {
 
 func (x *BatchCreateSubscriptionsResponse_Error) Reset() {
 	*x = BatchCreateSubscriptionsResponse_Error{}
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[19]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1581,7 @@ func (x *BatchCreateSubscriptionsResponse_Error) String() string {
 func (*BatchCreateSubscriptionsResponse_Error) ProtoMessage() {}
 
 func (x *BatchCreateSubscriptionsResponse_Error) ProtoReflect() protoreflect.Message {
-	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[19]
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,11 +1625,76 @@ func (x *BatchCreateSubscriptionsResponse_Error) GetMessage() string {
 	return ""
 }
 
+// Result is what became of one row.
+type ImportSubscriptionsResponse_Result struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number.
+	Row int64 `protobuf:"varint,1,opt,name=row,proto3" json:"row,omitempty"`
+	// The subscription's name; of a waybill that the endpoint is subscribed to
+	// already, that subscription's, beside the error. Empty for none.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Why it was refused; absent when it was not.
+	Error         *BatchCreateSubscriptionsResponse_Error `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportSubscriptionsResponse_Result) Reset() {
+	*x = ImportSubscriptionsResponse_Result{}
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportSubscriptionsResponse_Result) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportSubscriptionsResponse_Result) ProtoMessage() {}
+
+func (x *ImportSubscriptionsResponse_Result) ProtoReflect() protoreflect.Message {
+	mi := &file_posthaste_subscription_v1_subscription_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportSubscriptionsResponse_Result.ProtoReflect.Descriptor instead.
+func (*ImportSubscriptionsResponse_Result) Descriptor() ([]byte, []int) {
+	return file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP(), []int{6, 0}
+}
+
+func (x *ImportSubscriptionsResponse_Result) GetRow() int64 {
+	if x != nil {
+		return x.Row
+	}
+	return 0
+}
+
+func (x *ImportSubscriptionsResponse_Result) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ImportSubscriptionsResponse_Result) GetError() *BatchCreateSubscriptionsResponse_Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 var File_posthaste_subscription_v1_subscription_service_proto protoreflect.FileDescriptor
 
 const file_posthaste_subscription_v1_subscription_service_proto_rawDesc = "" +
 	"\n" +
-	"4posthaste/subscription/v1/subscription_service.proto\x12\x19posthaste.subscription.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x05\n" +
+	"4posthaste/subscription/v1/subscription_service.proto\x12\x19posthaste.subscription.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$posthaste/subscription/v1/pace.proto\"\xc6\a\n" +
 	"\fSubscription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bendpoint\x18\x02 \x01(\tR\bendpoint\x12!\n" +
@@ -1328,7 +1712,12 @@ const file_posthaste_subscription_v1_subscription_service_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12?\n" +
-	"\rcomplete_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\fcompleteTime\x1a;\n" +
+	"\rcomplete_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\fcompleteTime\x123\n" +
+	"\x04pace\x182 \x01(\v2\x1f.posthaste.subscription.v1.PaceR\x04pace\x12>\n" +
+	"\x06filter\x183 \x01(\v2&.posthaste.subscription.v1.EventFilterR\x06filter\x12#\n" +
+	"\rheld_revision\x184 \x01(\x04R\fheldRevision\x125\n" +
+	"\bdue_time\x185 \x01(\v2\x1a.google.protobuf.TimestampR\adueTime\x12\x12\n" +
+	"\x04etag\x186 \x01(\tR\x04etag\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x96\x02\n" +
@@ -1355,7 +1744,28 @@ const file_posthaste_subscription_v1_subscription_service_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05field\x18\x03 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\",\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xb8\x01\n" +
+	"\x1aImportSubscriptionsRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
+	"\timport_id\x18\x02 \x01(\tR\bimportId\x12\x1b\n" +
+	"\tfirst_row\x18\x03 \x01(\x03R\bfirstRow\x12H\n" +
+	"\x04rows\x18\x04 \x03(\v24.posthaste.subscription.v1.CreateSubscriptionRequestR\x04rows\"\xed\x02\n" +
+	"\x1bImportSubscriptionsResponse\x12W\n" +
+	"\aresults\x18\x01 \x03(\v2=.posthaste.subscription.v1.ImportSubscriptionsResponse.ResultR\aresults\x12\x1b\n" +
+	"\trow_count\x18\x02 \x01(\x03R\browCount\x12)\n" +
+	"\x10subscribed_count\x18\x03 \x01(\x03R\x0fsubscribedCount\x12#\n" +
+	"\rrefused_count\x18\x04 \x01(\x03R\frefusedCount\x1a\x87\x01\n" +
+	"\x06Result\x12\x10\n" +
+	"\x03row\x18\x01 \x01(\x03R\x03row\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12W\n" +
+	"\x05error\x18\x03 \x01(\v2A.posthaste.subscription.v1.BatchCreateSubscriptionsResponse.ErrorR\x05error\"\xac\x01\n" +
+	"\x1aExportSubscriptionsRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12D\n" +
+	"\x06states\x18\x02 \x03(\x0e2,.posthaste.subscription.v1.SubscriptionStateR\x06states\x12\x1a\n" +
+	"\bendpoint\x18\x03 \x01(\tR\bendpoint\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\tR\x05after\"l\n" +
+	"\x1bExportSubscriptionsResponse\x12M\n" +
+	"\rsubscriptions\x18\x01 \x03(\v2'.posthaste.subscription.v1.SubscriptionR\rsubscriptions\",\n" +
 	"\x16GetSubscriptionRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"f\n" +
 	"\x17GetSubscriptionResponse\x12K\n" +
@@ -1401,7 +1811,8 @@ const file_posthaste_subscription_v1_subscription_service_proto_rawDesc = "" +
 	"\x15POLL_TIER_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11POLL_TIER_ECONOMY\x10\x01\x12\x14\n" +
 	"\x10POLL_TIER_NORMAL\x10\x02\x12\x12\n" +
-	"\x0ePOLL_TIER_FAST\x10\x032\xb5\b\n" +
+	"\x0ePOLL_TIER_FAST\x10\x032\xc9\n" +
+	"\n" +
 	"\x13SubscriptionService\x12\x81\x01\n" +
 	"\x12CreateSubscription\x124.posthaste.subscription.v1.CreateSubscriptionRequest\x1a5.posthaste.subscription.v1.CreateSubscriptionResponse\x12\x93\x01\n" +
 	"\x18BatchCreateSubscriptions\x12:.posthaste.subscription.v1.BatchCreateSubscriptionsRequest\x1a;.posthaste.subscription.v1.BatchCreateSubscriptionsResponse\x12x\n" +
@@ -1410,7 +1821,9 @@ const file_posthaste_subscription_v1_subscription_service_proto_rawDesc = "" +
 	"\x12UpdateSubscription\x124.posthaste.subscription.v1.UpdateSubscriptionRequest\x1a5.posthaste.subscription.v1.UpdateSubscriptionResponse\x12~\n" +
 	"\x11PauseSubscription\x123.posthaste.subscription.v1.PauseSubscriptionRequest\x1a4.posthaste.subscription.v1.PauseSubscriptionResponse\x12\x81\x01\n" +
 	"\x12ResumeSubscription\x124.posthaste.subscription.v1.ResumeSubscriptionRequest\x1a5.posthaste.subscription.v1.ResumeSubscriptionResponse\x12\x81\x01\n" +
-	"\x12CancelSubscription\x124.posthaste.subscription.v1.CancelSubscriptionRequest\x1a5.posthaste.subscription.v1.CancelSubscriptionResponseB\x90\x02\n" +
+	"\x12CancelSubscription\x124.posthaste.subscription.v1.CancelSubscriptionRequest\x1a5.posthaste.subscription.v1.CancelSubscriptionResponse\x12\x88\x01\n" +
+	"\x13ImportSubscriptions\x125.posthaste.subscription.v1.ImportSubscriptionsRequest\x1a6.posthaste.subscription.v1.ImportSubscriptionsResponse(\x010\x01\x12\x86\x01\n" +
+	"\x13ExportSubscriptions\x125.posthaste.subscription.v1.ExportSubscriptionsRequest\x1a6.posthaste.subscription.v1.ExportSubscriptionsResponse0\x01B\x90\x02\n" +
 	"\x1dcom.posthaste.subscription.v1B\x18SubscriptionServiceProtoP\x01ZOgithub.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1;subscriptionv1\xa2\x02\x03PSX\xaa\x02\x19Posthaste.Subscription.V1\xca\x02\x19Posthaste\\Subscription\\V1\xe2\x02%Posthaste\\Subscription\\V1\\GPBMetadata\xea\x02\x1bPosthaste::Subscription::V1b\x06proto3"
 
 var (
@@ -1426,7 +1839,7 @@ func file_posthaste_subscription_v1_subscription_service_proto_rawDescGZIP() []b
 }
 
 var file_posthaste_subscription_v1_subscription_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_posthaste_subscription_v1_subscription_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_posthaste_subscription_v1_subscription_service_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_posthaste_subscription_v1_subscription_service_proto_goTypes = []any{
 	(SubscriptionState)(0),                          // 0: posthaste.subscription.v1.SubscriptionState
 	(PollTier)(0),                                   // 1: posthaste.subscription.v1.PollTier
@@ -1435,70 +1848,89 @@ var file_posthaste_subscription_v1_subscription_service_proto_goTypes = []any{
 	(*CreateSubscriptionResponse)(nil),              // 4: posthaste.subscription.v1.CreateSubscriptionResponse
 	(*BatchCreateSubscriptionsRequest)(nil),         // 5: posthaste.subscription.v1.BatchCreateSubscriptionsRequest
 	(*BatchCreateSubscriptionsResponse)(nil),        // 6: posthaste.subscription.v1.BatchCreateSubscriptionsResponse
-	(*GetSubscriptionRequest)(nil),                  // 7: posthaste.subscription.v1.GetSubscriptionRequest
-	(*GetSubscriptionResponse)(nil),                 // 8: posthaste.subscription.v1.GetSubscriptionResponse
-	(*ListSubscriptionsRequest)(nil),                // 9: posthaste.subscription.v1.ListSubscriptionsRequest
-	(*ListSubscriptionsResponse)(nil),               // 10: posthaste.subscription.v1.ListSubscriptionsResponse
-	(*UpdateSubscriptionRequest)(nil),               // 11: posthaste.subscription.v1.UpdateSubscriptionRequest
-	(*UpdateSubscriptionResponse)(nil),              // 12: posthaste.subscription.v1.UpdateSubscriptionResponse
-	(*PauseSubscriptionRequest)(nil),                // 13: posthaste.subscription.v1.PauseSubscriptionRequest
-	(*PauseSubscriptionResponse)(nil),               // 14: posthaste.subscription.v1.PauseSubscriptionResponse
-	(*ResumeSubscriptionRequest)(nil),               // 15: posthaste.subscription.v1.ResumeSubscriptionRequest
-	(*ResumeSubscriptionResponse)(nil),              // 16: posthaste.subscription.v1.ResumeSubscriptionResponse
-	(*CancelSubscriptionRequest)(nil),               // 17: posthaste.subscription.v1.CancelSubscriptionRequest
-	(*CancelSubscriptionResponse)(nil),              // 18: posthaste.subscription.v1.CancelSubscriptionResponse
-	nil,                                             // 19: posthaste.subscription.v1.Subscription.MetadataEntry
-	(*BatchCreateSubscriptionsResponse_Result)(nil), // 20: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result
-	(*BatchCreateSubscriptionsResponse_Error)(nil),  // 21: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Error
-	(*durationpb.Duration)(nil),                     // 22: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),                   // 23: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),                   // 24: google.protobuf.FieldMask
+	(*ImportSubscriptionsRequest)(nil),              // 7: posthaste.subscription.v1.ImportSubscriptionsRequest
+	(*ImportSubscriptionsResponse)(nil),             // 8: posthaste.subscription.v1.ImportSubscriptionsResponse
+	(*ExportSubscriptionsRequest)(nil),              // 9: posthaste.subscription.v1.ExportSubscriptionsRequest
+	(*ExportSubscriptionsResponse)(nil),             // 10: posthaste.subscription.v1.ExportSubscriptionsResponse
+	(*GetSubscriptionRequest)(nil),                  // 11: posthaste.subscription.v1.GetSubscriptionRequest
+	(*GetSubscriptionResponse)(nil),                 // 12: posthaste.subscription.v1.GetSubscriptionResponse
+	(*ListSubscriptionsRequest)(nil),                // 13: posthaste.subscription.v1.ListSubscriptionsRequest
+	(*ListSubscriptionsResponse)(nil),               // 14: posthaste.subscription.v1.ListSubscriptionsResponse
+	(*UpdateSubscriptionRequest)(nil),               // 15: posthaste.subscription.v1.UpdateSubscriptionRequest
+	(*UpdateSubscriptionResponse)(nil),              // 16: posthaste.subscription.v1.UpdateSubscriptionResponse
+	(*PauseSubscriptionRequest)(nil),                // 17: posthaste.subscription.v1.PauseSubscriptionRequest
+	(*PauseSubscriptionResponse)(nil),               // 18: posthaste.subscription.v1.PauseSubscriptionResponse
+	(*ResumeSubscriptionRequest)(nil),               // 19: posthaste.subscription.v1.ResumeSubscriptionRequest
+	(*ResumeSubscriptionResponse)(nil),              // 20: posthaste.subscription.v1.ResumeSubscriptionResponse
+	(*CancelSubscriptionRequest)(nil),               // 21: posthaste.subscription.v1.CancelSubscriptionRequest
+	(*CancelSubscriptionResponse)(nil),              // 22: posthaste.subscription.v1.CancelSubscriptionResponse
+	nil,                                             // 23: posthaste.subscription.v1.Subscription.MetadataEntry
+	(*BatchCreateSubscriptionsResponse_Result)(nil), // 24: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result
+	(*BatchCreateSubscriptionsResponse_Error)(nil),  // 25: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Error
+	(*ImportSubscriptionsResponse_Result)(nil),      // 26: posthaste.subscription.v1.ImportSubscriptionsResponse.Result
+	(*durationpb.Duration)(nil),                     // 27: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),                   // 28: google.protobuf.Timestamp
+	(*Pace)(nil),                                    // 29: posthaste.subscription.v1.Pace
+	(*EventFilter)(nil),                             // 30: posthaste.subscription.v1.EventFilter
+	(*fieldmaskpb.FieldMask)(nil),                   // 31: google.protobuf.FieldMask
 }
 var file_posthaste_subscription_v1_subscription_service_proto_depIdxs = []int32{
-	19, // 0: posthaste.subscription.v1.Subscription.metadata:type_name -> posthaste.subscription.v1.Subscription.MetadataEntry
-	22, // 1: posthaste.subscription.v1.Subscription.tail:type_name -> google.protobuf.Duration
-	23, // 2: posthaste.subscription.v1.Subscription.expire_time:type_name -> google.protobuf.Timestamp
+	23, // 0: posthaste.subscription.v1.Subscription.metadata:type_name -> posthaste.subscription.v1.Subscription.MetadataEntry
+	27, // 1: posthaste.subscription.v1.Subscription.tail:type_name -> google.protobuf.Duration
+	28, // 2: posthaste.subscription.v1.Subscription.expire_time:type_name -> google.protobuf.Timestamp
 	0,  // 3: posthaste.subscription.v1.Subscription.state:type_name -> posthaste.subscription.v1.SubscriptionState
-	23, // 4: posthaste.subscription.v1.Subscription.create_time:type_name -> google.protobuf.Timestamp
-	23, // 5: posthaste.subscription.v1.Subscription.update_time:type_name -> google.protobuf.Timestamp
-	23, // 6: posthaste.subscription.v1.Subscription.complete_time:type_name -> google.protobuf.Timestamp
-	2,  // 7: posthaste.subscription.v1.CreateSubscriptionRequest.subscription:type_name -> posthaste.subscription.v1.Subscription
-	1,  // 8: posthaste.subscription.v1.CreateSubscriptionRequest.poll_tier:type_name -> posthaste.subscription.v1.PollTier
-	2,  // 9: posthaste.subscription.v1.CreateSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
-	3,  // 10: posthaste.subscription.v1.BatchCreateSubscriptionsRequest.requests:type_name -> posthaste.subscription.v1.CreateSubscriptionRequest
-	20, // 11: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.results:type_name -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result
-	2,  // 12: posthaste.subscription.v1.GetSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
-	0,  // 13: posthaste.subscription.v1.ListSubscriptionsRequest.states:type_name -> posthaste.subscription.v1.SubscriptionState
-	2,  // 14: posthaste.subscription.v1.ListSubscriptionsResponse.subscriptions:type_name -> posthaste.subscription.v1.Subscription
-	2,  // 15: posthaste.subscription.v1.UpdateSubscriptionRequest.subscription:type_name -> posthaste.subscription.v1.Subscription
-	24, // 16: posthaste.subscription.v1.UpdateSubscriptionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	2,  // 17: posthaste.subscription.v1.UpdateSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
-	2,  // 18: posthaste.subscription.v1.PauseSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
-	2,  // 19: posthaste.subscription.v1.ResumeSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
-	2,  // 20: posthaste.subscription.v1.CancelSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
-	2,  // 21: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result.subscription:type_name -> posthaste.subscription.v1.Subscription
-	21, // 22: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result.error:type_name -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Error
-	3,  // 23: posthaste.subscription.v1.SubscriptionService.CreateSubscription:input_type -> posthaste.subscription.v1.CreateSubscriptionRequest
-	5,  // 24: posthaste.subscription.v1.SubscriptionService.BatchCreateSubscriptions:input_type -> posthaste.subscription.v1.BatchCreateSubscriptionsRequest
-	7,  // 25: posthaste.subscription.v1.SubscriptionService.GetSubscription:input_type -> posthaste.subscription.v1.GetSubscriptionRequest
-	9,  // 26: posthaste.subscription.v1.SubscriptionService.ListSubscriptions:input_type -> posthaste.subscription.v1.ListSubscriptionsRequest
-	11, // 27: posthaste.subscription.v1.SubscriptionService.UpdateSubscription:input_type -> posthaste.subscription.v1.UpdateSubscriptionRequest
-	13, // 28: posthaste.subscription.v1.SubscriptionService.PauseSubscription:input_type -> posthaste.subscription.v1.PauseSubscriptionRequest
-	15, // 29: posthaste.subscription.v1.SubscriptionService.ResumeSubscription:input_type -> posthaste.subscription.v1.ResumeSubscriptionRequest
-	17, // 30: posthaste.subscription.v1.SubscriptionService.CancelSubscription:input_type -> posthaste.subscription.v1.CancelSubscriptionRequest
-	4,  // 31: posthaste.subscription.v1.SubscriptionService.CreateSubscription:output_type -> posthaste.subscription.v1.CreateSubscriptionResponse
-	6,  // 32: posthaste.subscription.v1.SubscriptionService.BatchCreateSubscriptions:output_type -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse
-	8,  // 33: posthaste.subscription.v1.SubscriptionService.GetSubscription:output_type -> posthaste.subscription.v1.GetSubscriptionResponse
-	10, // 34: posthaste.subscription.v1.SubscriptionService.ListSubscriptions:output_type -> posthaste.subscription.v1.ListSubscriptionsResponse
-	12, // 35: posthaste.subscription.v1.SubscriptionService.UpdateSubscription:output_type -> posthaste.subscription.v1.UpdateSubscriptionResponse
-	14, // 36: posthaste.subscription.v1.SubscriptionService.PauseSubscription:output_type -> posthaste.subscription.v1.PauseSubscriptionResponse
-	16, // 37: posthaste.subscription.v1.SubscriptionService.ResumeSubscription:output_type -> posthaste.subscription.v1.ResumeSubscriptionResponse
-	18, // 38: posthaste.subscription.v1.SubscriptionService.CancelSubscription:output_type -> posthaste.subscription.v1.CancelSubscriptionResponse
-	31, // [31:39] is the sub-list for method output_type
-	23, // [23:31] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	28, // 4: posthaste.subscription.v1.Subscription.create_time:type_name -> google.protobuf.Timestamp
+	28, // 5: posthaste.subscription.v1.Subscription.update_time:type_name -> google.protobuf.Timestamp
+	28, // 6: posthaste.subscription.v1.Subscription.complete_time:type_name -> google.protobuf.Timestamp
+	29, // 7: posthaste.subscription.v1.Subscription.pace:type_name -> posthaste.subscription.v1.Pace
+	30, // 8: posthaste.subscription.v1.Subscription.filter:type_name -> posthaste.subscription.v1.EventFilter
+	28, // 9: posthaste.subscription.v1.Subscription.due_time:type_name -> google.protobuf.Timestamp
+	2,  // 10: posthaste.subscription.v1.CreateSubscriptionRequest.subscription:type_name -> posthaste.subscription.v1.Subscription
+	1,  // 11: posthaste.subscription.v1.CreateSubscriptionRequest.poll_tier:type_name -> posthaste.subscription.v1.PollTier
+	2,  // 12: posthaste.subscription.v1.CreateSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
+	3,  // 13: posthaste.subscription.v1.BatchCreateSubscriptionsRequest.requests:type_name -> posthaste.subscription.v1.CreateSubscriptionRequest
+	24, // 14: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.results:type_name -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result
+	3,  // 15: posthaste.subscription.v1.ImportSubscriptionsRequest.rows:type_name -> posthaste.subscription.v1.CreateSubscriptionRequest
+	26, // 16: posthaste.subscription.v1.ImportSubscriptionsResponse.results:type_name -> posthaste.subscription.v1.ImportSubscriptionsResponse.Result
+	0,  // 17: posthaste.subscription.v1.ExportSubscriptionsRequest.states:type_name -> posthaste.subscription.v1.SubscriptionState
+	2,  // 18: posthaste.subscription.v1.ExportSubscriptionsResponse.subscriptions:type_name -> posthaste.subscription.v1.Subscription
+	2,  // 19: posthaste.subscription.v1.GetSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
+	0,  // 20: posthaste.subscription.v1.ListSubscriptionsRequest.states:type_name -> posthaste.subscription.v1.SubscriptionState
+	2,  // 21: posthaste.subscription.v1.ListSubscriptionsResponse.subscriptions:type_name -> posthaste.subscription.v1.Subscription
+	2,  // 22: posthaste.subscription.v1.UpdateSubscriptionRequest.subscription:type_name -> posthaste.subscription.v1.Subscription
+	31, // 23: posthaste.subscription.v1.UpdateSubscriptionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 24: posthaste.subscription.v1.UpdateSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
+	2,  // 25: posthaste.subscription.v1.PauseSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
+	2,  // 26: posthaste.subscription.v1.ResumeSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
+	2,  // 27: posthaste.subscription.v1.CancelSubscriptionResponse.subscription:type_name -> posthaste.subscription.v1.Subscription
+	2,  // 28: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result.subscription:type_name -> posthaste.subscription.v1.Subscription
+	25, // 29: posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Result.error:type_name -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Error
+	25, // 30: posthaste.subscription.v1.ImportSubscriptionsResponse.Result.error:type_name -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse.Error
+	3,  // 31: posthaste.subscription.v1.SubscriptionService.CreateSubscription:input_type -> posthaste.subscription.v1.CreateSubscriptionRequest
+	5,  // 32: posthaste.subscription.v1.SubscriptionService.BatchCreateSubscriptions:input_type -> posthaste.subscription.v1.BatchCreateSubscriptionsRequest
+	11, // 33: posthaste.subscription.v1.SubscriptionService.GetSubscription:input_type -> posthaste.subscription.v1.GetSubscriptionRequest
+	13, // 34: posthaste.subscription.v1.SubscriptionService.ListSubscriptions:input_type -> posthaste.subscription.v1.ListSubscriptionsRequest
+	15, // 35: posthaste.subscription.v1.SubscriptionService.UpdateSubscription:input_type -> posthaste.subscription.v1.UpdateSubscriptionRequest
+	17, // 36: posthaste.subscription.v1.SubscriptionService.PauseSubscription:input_type -> posthaste.subscription.v1.PauseSubscriptionRequest
+	19, // 37: posthaste.subscription.v1.SubscriptionService.ResumeSubscription:input_type -> posthaste.subscription.v1.ResumeSubscriptionRequest
+	21, // 38: posthaste.subscription.v1.SubscriptionService.CancelSubscription:input_type -> posthaste.subscription.v1.CancelSubscriptionRequest
+	7,  // 39: posthaste.subscription.v1.SubscriptionService.ImportSubscriptions:input_type -> posthaste.subscription.v1.ImportSubscriptionsRequest
+	9,  // 40: posthaste.subscription.v1.SubscriptionService.ExportSubscriptions:input_type -> posthaste.subscription.v1.ExportSubscriptionsRequest
+	4,  // 41: posthaste.subscription.v1.SubscriptionService.CreateSubscription:output_type -> posthaste.subscription.v1.CreateSubscriptionResponse
+	6,  // 42: posthaste.subscription.v1.SubscriptionService.BatchCreateSubscriptions:output_type -> posthaste.subscription.v1.BatchCreateSubscriptionsResponse
+	12, // 43: posthaste.subscription.v1.SubscriptionService.GetSubscription:output_type -> posthaste.subscription.v1.GetSubscriptionResponse
+	14, // 44: posthaste.subscription.v1.SubscriptionService.ListSubscriptions:output_type -> posthaste.subscription.v1.ListSubscriptionsResponse
+	16, // 45: posthaste.subscription.v1.SubscriptionService.UpdateSubscription:output_type -> posthaste.subscription.v1.UpdateSubscriptionResponse
+	18, // 46: posthaste.subscription.v1.SubscriptionService.PauseSubscription:output_type -> posthaste.subscription.v1.PauseSubscriptionResponse
+	20, // 47: posthaste.subscription.v1.SubscriptionService.ResumeSubscription:output_type -> posthaste.subscription.v1.ResumeSubscriptionResponse
+	22, // 48: posthaste.subscription.v1.SubscriptionService.CancelSubscription:output_type -> posthaste.subscription.v1.CancelSubscriptionResponse
+	8,  // 49: posthaste.subscription.v1.SubscriptionService.ImportSubscriptions:output_type -> posthaste.subscription.v1.ImportSubscriptionsResponse
+	10, // 50: posthaste.subscription.v1.SubscriptionService.ExportSubscriptions:output_type -> posthaste.subscription.v1.ExportSubscriptionsResponse
+	41, // [41:51] is the sub-list for method output_type
+	31, // [31:41] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_subscription_v1_subscription_service_proto_init() }
@@ -1506,13 +1938,14 @@ func file_posthaste_subscription_v1_subscription_service_proto_init() {
 	if File_posthaste_subscription_v1_subscription_service_proto != nil {
 		return
 	}
+	file_posthaste_subscription_v1_pace_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_posthaste_subscription_v1_subscription_service_proto_rawDesc), len(file_posthaste_subscription_v1_subscription_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

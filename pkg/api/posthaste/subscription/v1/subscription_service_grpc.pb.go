@@ -27,6 +27,8 @@ const (
 	SubscriptionService_PauseSubscription_FullMethodName        = "/posthaste.subscription.v1.SubscriptionService/PauseSubscription"
 	SubscriptionService_ResumeSubscription_FullMethodName       = "/posthaste.subscription.v1.SubscriptionService/ResumeSubscription"
 	SubscriptionService_CancelSubscription_FullMethodName       = "/posthaste.subscription.v1.SubscriptionService/CancelSubscription"
+	SubscriptionService_ImportSubscriptions_FullMethodName      = "/posthaste.subscription.v1.SubscriptionService/ImportSubscriptions"
+	SubscriptionService_ExportSubscriptions_FullMethodName      = "/posthaste.subscription.v1.SubscriptionService/ExportSubscriptions"
 )
 
 // SubscriptionServiceClient is the client API for SubscriptionService service.
@@ -56,6 +58,14 @@ type SubscriptionServiceClient interface {
 	// CancelSubscription ends a subscription for good. No attempt starts later
 	// than a second after the answer.
 	CancelSubscription(ctx context.Context, in *CancelSubscriptionRequest, opts ...grpc.CallOption) (*CancelSubscriptionResponse, error)
+	// ImportSubscriptions subscribes any number of waybills, with a result for each
+	// row. What an answer tells of is stored. When it breaks off it is begun anew from
+	// any row, under the same import_id: a row that was taken makes nothing twice.
+	// Over HTTP it is NDJSON, see docs/bulk.md.
+	ImportSubscriptions(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ImportSubscriptionsRequest, ImportSubscriptionsResponse], error)
+	// ExportSubscriptions returns all of a tenant's subscriptions, newest first. Over
+	// HTTP it is NDJSON.
+	ExportSubscriptions(ctx context.Context, in *ExportSubscriptionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportSubscriptionsResponse], error)
 }
 
 type subscriptionServiceClient struct {
@@ -146,6 +156,38 @@ func (c *subscriptionServiceClient) CancelSubscription(ctx context.Context, in *
 	return out, nil
 }
 
+func (c *subscriptionServiceClient) ImportSubscriptions(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ImportSubscriptionsRequest, ImportSubscriptionsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &SubscriptionService_ServiceDesc.Streams[0], SubscriptionService_ImportSubscriptions_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ImportSubscriptionsRequest, ImportSubscriptionsResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SubscriptionService_ImportSubscriptionsClient = grpc.BidiStreamingClient[ImportSubscriptionsRequest, ImportSubscriptionsResponse]
+
+func (c *subscriptionServiceClient) ExportSubscriptions(ctx context.Context, in *ExportSubscriptionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportSubscriptionsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &SubscriptionService_ServiceDesc.Streams[1], SubscriptionService_ExportSubscriptions_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportSubscriptionsRequest, ExportSubscriptionsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SubscriptionService_ExportSubscriptionsClient = grpc.ServerStreamingClient[ExportSubscriptionsResponse]
+
 // SubscriptionServiceServer is the server API for SubscriptionService service.
 // All implementations must embed UnimplementedSubscriptionServiceServer
 // for forward compatibility.
@@ -173,6 +215,14 @@ type SubscriptionServiceServer interface {
 	// CancelSubscription ends a subscription for good. No attempt starts later
 	// than a second after the answer.
 	CancelSubscription(context.Context, *CancelSubscriptionRequest) (*CancelSubscriptionResponse, error)
+	// ImportSubscriptions subscribes any number of waybills, with a result for each
+	// row. What an answer tells of is stored. When it breaks off it is begun anew from
+	// any row, under the same import_id: a row that was taken makes nothing twice.
+	// Over HTTP it is NDJSON, see docs/bulk.md.
+	ImportSubscriptions(grpc.BidiStreamingServer[ImportSubscriptionsRequest, ImportSubscriptionsResponse]) error
+	// ExportSubscriptions returns all of a tenant's subscriptions, newest first. Over
+	// HTTP it is NDJSON.
+	ExportSubscriptions(*ExportSubscriptionsRequest, grpc.ServerStreamingServer[ExportSubscriptionsResponse]) error
 	mustEmbedUnimplementedSubscriptionServiceServer()
 }
 
@@ -206,6 +256,12 @@ func (UnimplementedSubscriptionServiceServer) ResumeSubscription(context.Context
 }
 func (UnimplementedSubscriptionServiceServer) CancelSubscription(context.Context, *CancelSubscriptionRequest) (*CancelSubscriptionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelSubscription not implemented")
+}
+func (UnimplementedSubscriptionServiceServer) ImportSubscriptions(grpc.BidiStreamingServer[ImportSubscriptionsRequest, ImportSubscriptionsResponse]) error {
+	return status.Error(codes.Unimplemented, "method ImportSubscriptions not implemented")
+}
+func (UnimplementedSubscriptionServiceServer) ExportSubscriptions(*ExportSubscriptionsRequest, grpc.ServerStreamingServer[ExportSubscriptionsResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExportSubscriptions not implemented")
 }
 func (UnimplementedSubscriptionServiceServer) mustEmbedUnimplementedSubscriptionServiceServer() {}
 func (UnimplementedSubscriptionServiceServer) testEmbeddedByValue()                             {}
@@ -372,6 +428,24 @@ func _SubscriptionService_CancelSubscription_Handler(srv interface{}, ctx contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SubscriptionService_ImportSubscriptions_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(SubscriptionServiceServer).ImportSubscriptions(&grpc.GenericServerStream[ImportSubscriptionsRequest, ImportSubscriptionsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SubscriptionService_ImportSubscriptionsServer = grpc.BidiStreamingServer[ImportSubscriptionsRequest, ImportSubscriptionsResponse]
+
+func _SubscriptionService_ExportSubscriptions_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportSubscriptionsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SubscriptionServiceServer).ExportSubscriptions(m, &grpc.GenericServerStream[ExportSubscriptionsRequest, ExportSubscriptionsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SubscriptionService_ExportSubscriptionsServer = grpc.ServerStreamingServer[ExportSubscriptionsResponse]
+
 // SubscriptionService_ServiceDesc is the grpc.ServiceDesc for SubscriptionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -412,6 +486,18 @@ var SubscriptionService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _SubscriptionService_CancelSubscription_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ImportSubscriptions",
+			Handler:       _SubscriptionService_ImportSubscriptions_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "ExportSubscriptions",
+			Handler:       _SubscriptionService_ExportSubscriptions_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "posthaste/subscription/v1/subscription_service.proto",
 }

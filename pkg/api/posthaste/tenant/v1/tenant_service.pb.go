@@ -189,8 +189,13 @@ type Quota struct {
 	ActiveSubscriptions int64 `protobuf:"varint,2,opt,name=active_subscriptions,json=activeSubscriptions,proto3" json:"active_subscriptions,omitempty"`
 	// Calls in a second to each server, as many at once; 0 means any number.
 	CallsPerSecond int32 `protobuf:"varint,3,opt,name=calls_per_second,json=callsPerSecond,proto3" json:"calls_per_second,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Pushes in a day, which begins at 00:00 UTC; repeats of a push don't count; 0
+	// means any number. What is spent isn't refused: changes are held back and pushed
+	// on the next day, one push for each subscription. Several servers together may
+	// let a second's pushes more through.
+	DailyPushes   int64 `protobuf:"varint,4,opt,name=daily_pushes,json=dailyPushes,proto3" json:"daily_pushes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Quota) Reset() {
@@ -240,6 +245,13 @@ func (x *Quota) GetActiveSubscriptions() int64 {
 func (x *Quota) GetCallsPerSecond() int32 {
 	if x != nil {
 		return x.CallsPerSecond
+	}
+	return 0
+}
+
+func (x *Quota) GetDailyPushes() int64 {
+	if x != nil {
+		return x.DailyPushes
 	}
 	return 0
 }
@@ -900,9 +912,14 @@ type GetUsageResponse struct {
 	// Subscriptions that haven't ended.
 	ActiveSubscriptions int64 `protobuf:"varint,3,opt,name=active_subscriptions,json=activeSubscriptions,proto3" json:"active_subscriptions,omitempty"`
 	// What it may use.
-	Quota         *Quota `protobuf:"bytes,4,opt,name=quota,proto3" json:"quota,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Quota *Quota `protobuf:"bytes,4,opt,name=quota,proto3" json:"quota,omitempty"`
+	// Pushes on that day until some seconds ago.
+	Pushes int64 `protobuf:"varint,5,opt,name=pushes,proto3" json:"pushes,omitempty"`
+	// Until when changes are held back, as the day's pushes are spent; absent while
+	// they are not.
+	PushesHeldUntil *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=pushes_held_until,json=pushesHeldUntil,proto3" json:"pushes_held_until,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *GetUsageResponse) Reset() {
@@ -963,6 +980,20 @@ func (x *GetUsageResponse) GetQuota() *Quota {
 	return nil
 }
 
+func (x *GetUsageResponse) GetPushes() int64 {
+	if x != nil {
+		return x.Pushes
+	}
+	return 0
+}
+
+func (x *GetUsageResponse) GetPushesHeldUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PushesHeldUntil
+	}
+	return nil
+}
+
 var File_posthaste_tenant_v1_tenant_service_proto protoreflect.FileDescriptor
 
 const file_posthaste_tenant_v1_tenant_service_proto_rawDesc = "" +
@@ -977,12 +1008,13 @@ const file_posthaste_tenant_v1_tenant_service_proto_rawDesc = "" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
 	"\x04etag\x18\x06 \x01(\tR\x04etag\x120\n" +
-	"\x05quota\x18\a \x01(\v2\x1a.posthaste.tenant.v1.QuotaR\x05quota\"\x85\x01\n" +
+	"\x05quota\x18\a \x01(\v2\x1a.posthaste.tenant.v1.QuotaR\x05quota\"\xa8\x01\n" +
 	"\x05Quota\x12\x1f\n" +
 	"\vdaily_calls\x18\x01 \x01(\x03R\n" +
 	"dailyCalls\x121\n" +
 	"\x14active_subscriptions\x18\x02 \x01(\x03R\x13activeSubscriptions\x12(\n" +
-	"\x10calls_per_second\x18\x03 \x01(\x05R\x0ecallsPerSecond\"\x86\x01\n" +
+	"\x10calls_per_second\x18\x03 \x01(\x05R\x0ecallsPerSecond\x12!\n" +
+	"\fdaily_pushes\x18\x04 \x01(\x03R\vdailyPushes\"\x86\x01\n" +
 	"\x13CreateTenantRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x123\n" +
 	"\x06tenant\x18\x02 \x01(\v2\x1b.posthaste.tenant.v1.TenantR\x06tenant\x12\x1d\n" +
@@ -1016,12 +1048,14 @@ const file_posthaste_tenant_v1_tenant_service_proto_rawDesc = "" +
 	"\x14EnableTenantResponse\x123\n" +
 	"\x06tenant\x18\x01 \x01(\v2\x1b.posthaste.tenant.v1.TenantR\x06tenant\"%\n" +
 	"\x0fGetUsageRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xbb\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x9b\x02\n" +
 	"\x10GetUsageResponse\x12,\n" +
 	"\x03day\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x03day\x12\x14\n" +
 	"\x05calls\x18\x02 \x01(\x03R\x05calls\x121\n" +
 	"\x14active_subscriptions\x18\x03 \x01(\x03R\x13activeSubscriptions\x120\n" +
-	"\x05quota\x18\x04 \x01(\v2\x1a.posthaste.tenant.v1.QuotaR\x05quota*`\n" +
+	"\x05quota\x18\x04 \x01(\v2\x1a.posthaste.tenant.v1.QuotaR\x05quota\x12\x16\n" +
+	"\x06pushes\x18\x05 \x01(\x03R\x06pushes\x12F\n" +
+	"\x11pushes_held_until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x0fpushesHeldUntil*`\n" +
 	"\vTenantState\x12\x1c\n" +
 	"\x18TENANT_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TENANT_STATE_ENABLED\x10\x01\x12\x19\n" +
@@ -1087,25 +1121,26 @@ var file_posthaste_tenant_v1_tenant_service_proto_depIdxs = []int32{
 	1,  // 12: posthaste.tenant.v1.EnableTenantResponse.tenant:type_name -> posthaste.tenant.v1.Tenant
 	17, // 13: posthaste.tenant.v1.GetUsageResponse.day:type_name -> google.protobuf.Timestamp
 	2,  // 14: posthaste.tenant.v1.GetUsageResponse.quota:type_name -> posthaste.tenant.v1.Quota
-	3,  // 15: posthaste.tenant.v1.TenantService.CreateTenant:input_type -> posthaste.tenant.v1.CreateTenantRequest
-	5,  // 16: posthaste.tenant.v1.TenantService.GetTenant:input_type -> posthaste.tenant.v1.GetTenantRequest
-	7,  // 17: posthaste.tenant.v1.TenantService.ListTenants:input_type -> posthaste.tenant.v1.ListTenantsRequest
-	9,  // 18: posthaste.tenant.v1.TenantService.UpdateTenant:input_type -> posthaste.tenant.v1.UpdateTenantRequest
-	11, // 19: posthaste.tenant.v1.TenantService.DisableTenant:input_type -> posthaste.tenant.v1.DisableTenantRequest
-	13, // 20: posthaste.tenant.v1.TenantService.EnableTenant:input_type -> posthaste.tenant.v1.EnableTenantRequest
-	15, // 21: posthaste.tenant.v1.TenantService.GetUsage:input_type -> posthaste.tenant.v1.GetUsageRequest
-	4,  // 22: posthaste.tenant.v1.TenantService.CreateTenant:output_type -> posthaste.tenant.v1.CreateTenantResponse
-	6,  // 23: posthaste.tenant.v1.TenantService.GetTenant:output_type -> posthaste.tenant.v1.GetTenantResponse
-	8,  // 24: posthaste.tenant.v1.TenantService.ListTenants:output_type -> posthaste.tenant.v1.ListTenantsResponse
-	10, // 25: posthaste.tenant.v1.TenantService.UpdateTenant:output_type -> posthaste.tenant.v1.UpdateTenantResponse
-	12, // 26: posthaste.tenant.v1.TenantService.DisableTenant:output_type -> posthaste.tenant.v1.DisableTenantResponse
-	14, // 27: posthaste.tenant.v1.TenantService.EnableTenant:output_type -> posthaste.tenant.v1.EnableTenantResponse
-	16, // 28: posthaste.tenant.v1.TenantService.GetUsage:output_type -> posthaste.tenant.v1.GetUsageResponse
-	22, // [22:29] is the sub-list for method output_type
-	15, // [15:22] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	17, // 15: posthaste.tenant.v1.GetUsageResponse.pushes_held_until:type_name -> google.protobuf.Timestamp
+	3,  // 16: posthaste.tenant.v1.TenantService.CreateTenant:input_type -> posthaste.tenant.v1.CreateTenantRequest
+	5,  // 17: posthaste.tenant.v1.TenantService.GetTenant:input_type -> posthaste.tenant.v1.GetTenantRequest
+	7,  // 18: posthaste.tenant.v1.TenantService.ListTenants:input_type -> posthaste.tenant.v1.ListTenantsRequest
+	9,  // 19: posthaste.tenant.v1.TenantService.UpdateTenant:input_type -> posthaste.tenant.v1.UpdateTenantRequest
+	11, // 20: posthaste.tenant.v1.TenantService.DisableTenant:input_type -> posthaste.tenant.v1.DisableTenantRequest
+	13, // 21: posthaste.tenant.v1.TenantService.EnableTenant:input_type -> posthaste.tenant.v1.EnableTenantRequest
+	15, // 22: posthaste.tenant.v1.TenantService.GetUsage:input_type -> posthaste.tenant.v1.GetUsageRequest
+	4,  // 23: posthaste.tenant.v1.TenantService.CreateTenant:output_type -> posthaste.tenant.v1.CreateTenantResponse
+	6,  // 24: posthaste.tenant.v1.TenantService.GetTenant:output_type -> posthaste.tenant.v1.GetTenantResponse
+	8,  // 25: posthaste.tenant.v1.TenantService.ListTenants:output_type -> posthaste.tenant.v1.ListTenantsResponse
+	10, // 26: posthaste.tenant.v1.TenantService.UpdateTenant:output_type -> posthaste.tenant.v1.UpdateTenantResponse
+	12, // 27: posthaste.tenant.v1.TenantService.DisableTenant:output_type -> posthaste.tenant.v1.DisableTenantResponse
+	14, // 28: posthaste.tenant.v1.TenantService.EnableTenant:output_type -> posthaste.tenant.v1.EnableTenantResponse
+	16, // 29: posthaste.tenant.v1.TenantService.GetUsage:output_type -> posthaste.tenant.v1.GetUsageResponse
+	23, // [23:30] is the sub-list for method output_type
+	16, // [16:23] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_tenant_v1_tenant_service_proto_init() }
