@@ -26,6 +26,7 @@ import (
 
 	deliveryv1 "github.com/posthaste/posthaste/pkg/api/posthaste/delivery/v1"
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
+	tenantv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/services/internal/app"
 	"github.com/posthaste/posthaste/services/internal/rpc"
@@ -52,6 +53,7 @@ type connection struct {
 	subscriptions subscriptionv1.SubscriptionServiceClient
 	waybills      trackingv1.WaybillServiceClient
 	pushes        deliveryv1.PushServiceClient
+	feeds         tenantv1.FeedServiceClient
 }
 
 // with dials, works until that is done or a signal comes, and says what went wrong
@@ -75,6 +77,7 @@ func (r *remote) with(work func(ctx context.Context, c *connection) error) error
 		remote: r, out: os.Stdout,
 		endpoints: subscriptionv1.NewEndpointServiceClient(conn), subscriptions: subscriptionv1.NewSubscriptionServiceClient(conn),
 		waybills: trackingv1.NewWaybillServiceClient(conn), pushes: deliveryv1.NewPushServiceClient(conn),
+		feeds: tenantv1.NewFeedServiceClient(conn),
 	})
 	if st, ok := status.FromError(err); ok && err != nil {
 		return fmt.Errorf("%s: %s (%s)", r.Server, st.Message(), st.Code())

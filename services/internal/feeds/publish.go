@@ -32,18 +32,20 @@ func IsFeed(url string) bool { return strings.HasPrefix(url, Scheme) }
 
 // Headers of a feed's messages, beside traceparent.
 const (
-	HeaderPushID         = "Posthaste-Push-Id"
-	HeaderSchema         = "Posthaste-Schema"
-	HeaderSubscription   = "Posthaste-Subscription-Id"
-	HeaderRevision       = "Posthaste-Revision"
-	HeaderAfterRevision  = "Posthaste-After-Revision"
-	headerContentType    = "Content-Type"
-	headerMessageID      = "Nats-Msg-Id"
-	schemaPush           = "posthaste.payload.Push"
-	dedupeWindow         = 10 * time.Minute
-	idleTime             = 10 * time.Minute
-	answerAcknowledged   = 200
-	classUnavailable     = "feed_unavailable"
+	HeaderPushID        = "Posthaste-Push-Id"
+	HeaderSchema        = "Posthaste-Schema"
+	HeaderSubscription  = "Posthaste-Subscription-Id"
+	HeaderRevision      = "Posthaste-Revision"
+	HeaderAfterRevision = "Posthaste-After-Revision"
+	headerContentType   = "Content-Type"
+	headerMessageID     = "Nats-Msg-Id"
+	schemaPush          = "posthaste.payload.Push"
+	dedupeWindow        = 10 * time.Minute
+	idleTime            = 10 * time.Minute
+	answerAcknowledged  = 200
+	classUnavailable    = "feed_unavailable"
+	// ClassOff is the class of attempts where there are no feeds.
+	ClassOff             = "feed_off"
 	classFull            = "feed_full"
 	classTimeout         = "timeout"
 	classCancelled       = "cancelled"
