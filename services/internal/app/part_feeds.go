@@ -22,11 +22,11 @@ func (c *NATSConfig) checkFeeds(bad func(format string, args ...any), users stri
 	case c.OperatorKey != "" && c.FeedKey == "":
 		bad("--nats-operator-key needs --nats-feed-key")
 	}
-	if c.FeedMaxBytes < 1<<20 {
-		bad("--nats-feed-max-bytes is %d and must be at least 1MiB", int64(c.FeedMaxBytes))
+	if c.FeedMaxBytes != 0 && c.FeedMaxBytes < 1<<20 {
+		bad("--nats-feed-max-bytes is %d and must be at least 1MiB, or 0 for the default", int64(c.FeedMaxBytes))
 	}
-	if c.FeedMaxAge < time.Hour {
-		bad("--nats-feed-max-age is %s and must be at least 1h", c.FeedMaxAge)
+	if c.FeedMaxAge != 0 && c.FeedMaxAge < time.Hour {
+		bad("--nats-feed-max-age is %s and must be at least 1h, or 0 for the default", c.FeedMaxAge)
 	}
 }
 
