@@ -157,6 +157,12 @@ func revokeFeedKey(ctx context.Context, tx pgx.Tx, u *FeedUser, now time.Time) e
 func (s *Feeds) Account(ctx context.Context, tenant string) (FeedAccount, error) {
 	list, err := s.accounts(ctx, `id = $1`, tenant)
 	if err == nil && len(list) == 0 {
+		// As an endpoint does: without keys a tenant begins with its first use.
+		if err = InTx(ctx, s.pool, func(tx pgx.Tx) error { return ensureTenant(ctx, tx, tenant) }); err == nil {
+			list, err = s.accounts(ctx, `id = $1`, tenant)
+		}
+	}
+	if err == nil && len(list) == 0 {
 		err = ErrNoTenant
 	}
 	if err != nil {
