@@ -286,7 +286,9 @@ func isJSON(r *http.Request) bool {
 	return err == nil && kind == "application/json"
 }
 
-func equal(given, want string) bool { return subtle.ConstantTimeCompare([]byte(given), []byte(want)) == 1 }
+func equal(given, want string) bool {
+	return subtle.ConstantTimeCompare([]byte(given), []byte(want)) == 1
+}
 
 // KdniaoSign is DataSign: the base64 of the lower-case hexadecimal MD5 of a
 // document and the AppKey.

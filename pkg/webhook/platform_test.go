@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -38,9 +39,7 @@ func kdniaoForm(change func(url.Values)) string {
 
 func postForm(h http.Handler, kind, body string, header http.Header) *httptest.ResponseRecorder {
 	r := httptest.NewRequestWithContext(context.Background(), http.MethodPost, "/", strings.NewReader(body))
-	for k, v := range header {
-		r.Header[k] = v
-	}
+	maps.Copy(r.Header, header)
 	r.Header.Set("Content-Type", kind)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
@@ -57,15 +56,19 @@ func TestKdniaoHandler_TakesWhatIsSignedAndAnswersInItsForm(t *testing.T) {
 		want   bool
 		took   bool
 	}{
-		"as signed":            {want: true, took: true},
-		"type 101":             {change: func(f url.Values) { f.Set("RequestType", "101") }, want: true, took: true},
-		"handler fails":        {err: errors.New("secret detail"), took: true},
-		"another document":     {change: func(f url.Values) { f.Set("RequestData", strings.Replace(kdniaoDocument, "202", "301", 1)) }},
-		"another account":      {change: func(f url.Values) { f.Set("EBusinessID", "1") }},
-		"no sign":              {change: func(f url.Values) { f.Del("DataSign") }},
-		"another type":         {change: func(f url.Values) { f.Set("RequestType", "107") }},
-		"not the document":     {change: func(f url.Values) { f.Set("RequestData", "[]"); f.Set("DataSign", webhook.KdniaoSign("[]", kdniaoKey)) }},
-		"signed, of another's": {change: func(f url.Values) { d := `{"EBusinessID":"2","Data":[{}]}`; f.Set("RequestData", d); f.Set("DataSign", webhook.KdniaoSign(d, kdniaoKey)) }},
+		"as signed":        {want: true, took: true},
+		"type 101":         {change: func(f url.Values) { f.Set("RequestType", "101") }, want: true, took: true},
+		"handler fails":    {err: errors.New("secret detail"), took: true},
+		"another document": {change: func(f url.Values) { f.Set("RequestData", strings.Replace(kdniaoDocument, "202", "301", 1)) }},
+		"another account":  {change: func(f url.Values) { f.Set("EBusinessID", "1") }},
+		"no sign":          {change: func(f url.Values) { f.Del("DataSign") }},
+		"another type":     {change: func(f url.Values) { f.Set("RequestType", "107") }},
+		"not the document": {change: func(f url.Values) { f.Set("RequestData", "[]"); f.Set("DataSign", webhook.KdniaoSign("[]", kdniaoKey)) }},
+		"signed, of another's": {change: func(f url.Values) {
+			d := `{"EBusinessID":"2","Data":[{}]}`
+			f.Set("RequestData", d)
+			f.Set("DataSign", webhook.KdniaoSign(d, kdniaoKey))
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -92,10 +92,10 @@ func (m *Memory) Take(ctx context.Context, p payload.Push, effect func(ctx conte
 		chain.Revision = p.AfterRevision
 	}
 	link := chain.Link(p)
-	switch link {
-	case webhook.Repeats:
+	if link == webhook.Repeats {
 		return link, nil
-	case webhook.Gap:
+	}
+	if link == webhook.Gap {
 		return link, Ask(ctx, m.opts.Ask, chain.Revision, &p)
 	}
 	if err := effect(ctx, p, chain.New(p)); err != nil {

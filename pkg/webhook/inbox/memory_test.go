@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -95,10 +96,10 @@ func TestMemory_ConcurrentRepeatsHaveOneEffect(t *testing.T) {
 			for r := uint64(1); r <= revisions; r++ {
 				for s := range subs {
 					after := r - 1
-					if rand.IntN(3) == 0 { //nolint:gosec // a test
-						after = rand.Uint64N(r) //nolint:gosec // a test
+					if rand.IntN(3) == 0 {
+						after = rand.Uint64N(r)
 					}
-					_, err := m.Take(t.Context(), push(fmt.Sprint(s), after, r), func(_ context.Context, p payload.Push, news []payload.Event) error {
+					_, err := m.Take(t.Context(), push(strconv.Itoa(s), after, r), func(_ context.Context, p payload.Push, news []payload.Event) error {
 						mu.Lock()
 						defer mu.Unlock()
 						for _, e := range news {
@@ -144,10 +145,10 @@ func TestMemory_OnceByIDAndBounded(t *testing.T) {
 		t.Errorf("the effect ran %d times", ran.Load())
 	}
 	for i := range 100 {
-		if _, err := m.Once(t.Context(), fmt.Sprint(i), func(context.Context) error { return nil }); err != nil {
+		if _, err := m.Once(t.Context(), strconv.Itoa(i), func(context.Context) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := m.Take(t.Context(), push(fmt.Sprint(i), 0, 1), func(context.Context, payload.Push, []payload.Event) error { return nil }); err != nil {
+		if _, err := m.Take(t.Context(), push(strconv.Itoa(i), 0, 1), func(context.Context, payload.Push, []payload.Event) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}

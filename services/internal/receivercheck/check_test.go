@@ -151,24 +151,30 @@ func TestRun_FindsWhatABadReceiverDoesWrong(t *testing.T) {
 		slow   time.Duration // of the server; 0 has none
 	}{
 		"checks nothing": {h: ok, wrong: forged, slow: shortly},
-		"checks no time": {h: webhook.Handler(&webhook.Verifier{Secrets: v.Secrets, Tolerance: 24 * time.Hour}, func(context.Context, payload.Push) error { return nil }),
-			wrong: []string{"old_timestamp", "future_timestamp"}, slow: shortly},
-		"refuses repeats": {slow: shortly, wrong: []string{"repeat", "after_concurrent_repeats", "newer_again", "oldest_again"}, unwise: []string{"concurrent_repeats"},
+		"checks no time": {
+			h:     webhook.Handler(&webhook.Verifier{Secrets: v.Secrets, Tolerance: 24 * time.Hour}, func(context.Context, payload.Push) error { return nil }),
+			wrong: []string{"old_timestamp", "future_timestamp"}, slow: shortly,
+		},
+		"refuses repeats": {
+			slow: shortly, wrong: []string{"repeat", "after_concurrent_repeats", "newer_again", "oldest_again"}, unwise: []string{"concurrent_repeats"},
 			h: refusing(good, http.StatusConflict, func(_ *http.Request, p payload.Push) bool {
 				mu.Lock()
 				defer mu.Unlock()
 				again := seen[p.PushID]
 				seen[p.PushID] = true
 				return again
-			})},
-		"refuses what is older": {slow: shortly, wrong: []string{"older_after_newer", "oldest_again"},
+			}),
+		},
+		"refuses what is older": {
+			slow: shortly, wrong: []string{"older_after_newer", "oldest_again"},
 			h: refusing(good, http.StatusConflict, func(_ *http.Request, p payload.Push) bool {
 				mu.Lock()
 				defer mu.Unlock()
 				older := p.Revision < newest[p.SubscriptionID]
 				newest[p.SubscriptionID] = max(newest[p.SubscriptionID], p.Revision)
 				return older
-			})},
+			}),
+		},
 		"gone at a gap":   {slow: shortly, wrong: []string{"gap", "newer_again"}, h: refusing(good, http.StatusGone, func(_ *http.Request, p payload.Push) bool { return p.AfterRevision == 3 })},
 		"takes little":    {slow: shortly, wrong: []string{"large_body"}, h: refusing(good, http.StatusRequestEntityTooLarge, func(_ *http.Request, p payload.Push) bool { return len(p.Events) > 100 })},
 		"closed statuses": {slow: shortly, wrong: []string{"unknown_sub_status"}, h: refusing(good, http.StatusBadRequest, func(_ *http.Request, p payload.Push) bool { return p.Waybill.SubStatus == "in_transit.added_later" })},
@@ -181,11 +187,15 @@ func TestRun_FindsWhatABadReceiverDoesWrong(t *testing.T) {
 			}
 			w.WriteHeader(rec.Code)
 		})},
-		"redirects": {slow: shortly, h: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
-		}),
-			wrong: []string{"push", "new", "repeat", "concurrent_repeats", "first_revision", "gap", "older_after_newer", "newer_again", "overlap", "oldest_again", "large_body", "push_after_forgeries",
-				"unknown_field", "unknown_sub_status", "signatures_of_two_keys", "push_beside_slow_connections"}},
+		"redirects": {
+			slow: shortly, h: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+			}),
+			wrong: []string{
+				"push", "new", "repeat", "concurrent_repeats", "first_revision", "gap", "older_after_newer", "newer_again", "overlap", "oldest_again", "large_body", "push_after_forgeries",
+				"unknown_field", "unknown_sub_status", "signatures_of_two_keys", "push_beside_slow_connections",
+			},
+		},
 		"waits for ever": {h: good, unwise: []string{"slow_connections_end"}},
 	} {
 		t.Run(name, func(t *testing.T) {
