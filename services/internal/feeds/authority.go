@@ -124,7 +124,7 @@ func (a *Authority) publish(ctx context.Context, tenant string, enabled bool, re
 // NewUser signs credentials, in the form of a .creds file. Only the public key is
 // to be kept. A zero expire means never.
 func (a *Authority) NewUser(tenant, name string, expire time.Time) (public string, credentials []byte, err error) {
-	public, token, seed, err := a.root.credentials(tenant, name, teamPermissions(), a.now(), expire)
+	public, token, seed, err := a.root.credentials(tenant, name, teamPermissions(), expire)
 	if err != nil {
 		return "", nil, fmt.Errorf("sign a user of tenant %s: %w", tenant, err)
 	}

@@ -48,7 +48,7 @@ func TestDocs_LinesForTheNATSCommandLineWork(t *testing.T) {
 			continue
 		}
 		ran++
-		cmd := exec.CommandContext(t.Context(), "sh", "-c", `"$0" `+strings.TrimPrefix(line, "nats "), program) //nolint:gosec // our own page
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", `"$0" `+strings.TrimPrefix(line, "nats "), program)
 		cmd.Env = []string{"NATS_URL=nats://" + w.server.Addr(), "NATS_CREDS=" + creds, "HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH")}
 		out, err := cmd.CombinedOutput()
 		if err != nil {

@@ -349,7 +349,7 @@ func TestOperator_KeepsWhatWasStored(t *testing.T) {
 	if err := before.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for start := range 2 {
+	for start := range 2 { //nolint:paralleltest // one after the other
 		t.Run(fmt.Sprint("start ", start+1), func(t *testing.T) {
 			w := newWorld(t, dir, feeds.Limits{})
 			w.account("acme", nil)

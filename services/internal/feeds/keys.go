@@ -74,7 +74,7 @@ func (r Root) account(tenant string) (nkeys.KeyPair, error) {
 }
 
 // credentials signs a user of a tenant's account.
-func (r Root) credentials(tenant, name string, perms jwt.Permissions, now, expire time.Time) (public, token, seed string, err error) {
+func (r Root) credentials(tenant, name string, perms jwt.Permissions, expire time.Time) (public, token, seed string, err error) {
 	account, err := r.account(tenant)
 	if err != nil {
 		return "", "", "", err

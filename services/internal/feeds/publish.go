@@ -205,9 +205,8 @@ func (p *Poster) idle() (list []*team) {
 }
 
 func (p *Poster) open(ctx context.Context, tenant string, t *team) error {
-	// It is for this process alone, and a day is longer than a connection lives that
-	// the account was taken from.
-	_, token, seed, err := p.root.credentials(tenant, "posthaste-delivery-"+rand.Text()[:6], publisherPermissions(), p.now(), time.Time{})
+	// It stays in this process.
+	_, token, seed, err := p.root.credentials(tenant, "posthaste-delivery-"+rand.Text()[:6], publisherPermissions(), time.Time{})
 	if err != nil {
 		return err
 	}
@@ -223,7 +222,7 @@ func (p *Poster) open(ctx context.Context, tenant string, t *team) error {
 		t.conn.Close()
 		return fmt.Errorf("make the feed of tenant %s: %w", tenant, err)
 	}
-	t.pub = stream.NewPublisher(js, Stream, stream.PublisherOptions{})
+	t.pub = stream.NewPublisher(js, Stream, stream.PublisherOptions{}) //nolint:contextcheck // it outlives the attempt
 	return nil
 }
 

@@ -118,7 +118,7 @@ func Run(ctx context.Context, cfg Config) ([]Finding, error) {
 		DisableCompression: true, MaxResponseHeaderBytes: maxAnswer, MaxIdleConnsPerHost: repeats,
 	}
 	defer c.client.CloseIdleConnections()
-	first := c.post(ctx, c.honest(c.next(0, 1)))
+	first := c.post(ctx, c.honest(c.next()))
 	if first.err != nil {
 		return nil, fmt.Errorf("the receiver can't be reached: %w", first.err)
 	}
@@ -223,7 +223,7 @@ func (c *checker) refused(check string, a answer, want string) {
 
 // repeat: Posthaste repeats a push whose answer was lost.
 func (c *checker) repeat(ctx context.Context) {
-	r := c.honest(c.next(0, 1))
+	r := c.honest(c.next())
 	c.taken("new", c.post(ctx, r), "a push must be acknowledged")
 	// Signed anew, as each attempt is.
 	r = c.sign(r)
@@ -231,7 +231,7 @@ func (c *checker) repeat(ctx context.Context) {
 }
 
 func (c *checker) concurrent(ctx context.Context) {
-	r := c.honest(c.next(0, 1))
+	r := c.honest(c.next())
 	answers := make([]answer, repeats)
 	var wg sync.WaitGroup
 	for i := range answers {
@@ -266,7 +266,7 @@ func (c *checker) concurrent(ctx context.Context) {
 
 // disorder: after a loss on the receiver's side, a replay brings what is older.
 func (c *checker) disorder(ctx context.Context) {
-	base := c.next(0, 1)
+	base := c.next()
 	c.taken("first_revision", c.post(ctx, c.honest(base)), "a push must be acknowledged")
 	gap := c.post(ctx, c.honest(base.span(3, 4)))
 	// A receiver may refuse a gap to have it come again; it may not end the endpoint.
@@ -282,17 +282,17 @@ func (c *checker) disorder(ctx context.Context) {
 }
 
 func (c *checker) large(ctx context.Context) {
-	p := c.next(0, 1)
+	p := c.next()
 	p.size = largePush
 	c.taken("large_body", c.post(ctx, c.honest(p)), fmt.Sprintf("a push of %d bytes, the whole trace of a long journey, must be acknowledged; they go up to %d", largePush, webhook.MaxBody))
 }
 
 // grown: fields and words are added in time, and signatures are of bytes.
 func (c *checker) grown(ctx context.Context) {
-	r := c.honest(c.next(0, 1))
+	r := c.honest(c.next())
 	r.body = append([]byte("{\n\t\"added_later\" : {\"a\": [1e0, \"\\u00e9\\/\"]} ,"), r.body[1:]...)
 	c.taken("unknown_field", c.post(ctx, c.sign(r)), "fields are added in time, and the signature is of the bytes as they come")
-	r = c.honest(c.next(0, 1))
+	r = c.honest(c.next())
 	r.body = bytes.Replace(r.body, []byte(`"sub_status":"in_transit.departed"`), []byte(`"sub_status":"in_transit.added_later"`), 1)
 	c.taken("unknown_sub_status", c.post(ctx, c.sign(r)), "sub-statuses are added in time: fall back to the status")
 }
@@ -304,7 +304,7 @@ func (c *checker) rotated(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	r := c.honest(c.next(0, 1))
+	r := c.honest(c.next())
 	good := r.header.Get(webhook.HeaderSignature)
 	r.header.Set(webhook.HeaderSignature, "v9,bm9uZQ== "+webhook.Sign(old, r.id, r.sent, r.body)+" "+good)
 	c.taken("signatures_of_two_keys", c.post(ctx, r), "while a key is being rotated, one signature of several must do")
@@ -312,7 +312,7 @@ func (c *checker) rotated(ctx context.Context) {
 
 // oversized: nobody signed it.
 func (c *checker) oversized(ctx context.Context) {
-	r := c.honest(c.next(0, 1))
+	r := c.honest(c.next())
 	r.body = bytes.Repeat([]byte("a"), tooLarge)
 	c.refused("too_large_body", c.post(ctx, r), fmt.Sprintf("%d bytes that nobody signed must be refused, best before they are read", tooLarge))
 }

@@ -103,20 +103,20 @@ func (c *checker) forged(ctx context.Context) {
 		if f.check == "another_account" && c.cfg.Account.ID == "" {
 			continue
 		}
-		r := c.honest(c.next(0, 1))
+		r := c.honest(c.next())
 		r.header = r.header.Clone()
 		f.forge(c, &r)
 		c.refused(f.check, c.post(ctx, r), f.want)
 	}
 	// Nothing of a forgery may stay.
-	c.taken("push_after_forgeries", c.post(ctx, c.honest(c.next(0, 1))), "an honest push must be acknowledged after forged ones")
+	c.taken("push_after_forgeries", c.post(ctx, c.honest(c.next())), "an honest push must be acknowledged after forged ones")
 	if c.cfg.Format == push.JSON {
 		return
 	}
 	if s := c.cfg.Signer; s == nil || s.IsZero() {
 		return
 	}
-	r := c.honest(c.next(0, 1))
+	r := c.honest(c.next())
 	r.header = r.header.Clone()
 	for _, name := range []string{webhook.HeaderID, webhook.HeaderTimestamp, webhook.HeaderSignature} {
 		r.header.Del(name)

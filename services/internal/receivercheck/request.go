@@ -20,10 +20,10 @@ type thing struct {
 	size            int // at least so many bytes; 0 for the usual
 }
 
-// next is a push of a new subscription.
-func (c *checker) next(after, revision uint64) thing {
+// next is the first push of a new subscription.
+func (c *checker) next() thing {
 	c.number++
-	return thing{sub: fmt.Sprintf("sub_receivercheck%s%03d", c.run, c.number), after: after, revision: revision}
+	return thing{sub: fmt.Sprintf("sub_receivercheck%s%03d", c.run, c.number), revision: 1}
 }
 
 func (t thing) span(after, revision uint64) thing {

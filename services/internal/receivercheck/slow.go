@@ -24,7 +24,7 @@ func (c *checker) slow(ctx context.Context) {
 			_ = conn.Close()
 		}
 	}()
-	r := c.honest(c.next(0, 1))
+	r := c.honest(c.next())
 	var head strings.Builder
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.target.String(), nil)
 	if err != nil {
@@ -48,7 +48,7 @@ func (c *checker) slow(ctx context.Context) {
 		_, _ = io.WriteString(conn, say)
 	}
 	c.client.CloseIdleConnections()
-	c.taken("push_beside_slow_connections", c.post(ctx, c.honest(c.next(0, 1))), fmt.Sprintf("a push must be acknowledged while %d connections hang", hanging))
+	c.taken("push_beside_slow_connections", c.post(ctx, c.honest(c.next())), fmt.Sprintf("a push must be acknowledged while %d connections hang", hanging))
 
 	began := c.now()
 	var mu sync.Mutex
