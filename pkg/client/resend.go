@@ -275,3 +275,10 @@ func fromJob(m *deliveryv1.PushJob) PushJob {
 	}
 	return j
 }
+
+// Replay asks for all that came after a revision of a subscription, once more, and
+// returns when Posthaste has promised to push it. It is an inbox.Asker.
+func (c *Client) Replay(ctx context.Context, subscription string, after uint64) error {
+	_, err := c.ReplayPushes(ctx, ReplayTarget{Subscription: subscription}, after, "")
+	return err
+}

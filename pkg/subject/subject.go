@@ -6,6 +6,9 @@
 //	posthaste.v1.push.<slot>.<endpoint>
 //	posthaste.v1.rejected.<source>
 //	posthaste.v1.ops.<tenant>.<kind>
+//	posthaste.v1.feed.<endpoint>.<carrier>.<waybill>
+//
+// The last is in the account of each team, see docs/nats.md.
 //
 // A slot is two decimal digits, 00 to 63: the hash of the waybill (raw, trace)
 // or of the endpoint (push). It never changes, so that streams and consumers
@@ -75,6 +78,18 @@ func Ops(tenant, kind string) string { return Prefix + ".ops." + Escape(tenant) 
 
 // TenantOps matches all operational events of a tenant.
 func TenantOps(tenant string) string { return Prefix + ".ops." + Escape(tenant) + ".>" }
+
+// Feed is where pushes to an endpoint that is its team's feed go, in the team's
+// own account.
+func Feed(endpoint, carrier, waybill string) string {
+	return Prefix + ".feed." + Escape(endpoint) + "." + Escape(carrier) + "." + Escape(waybill)
+}
+
+// EndpointFeed matches all pushes to an endpoint that is its team's feed.
+func EndpointFeed(endpoint string) string { return Prefix + ".feed." + Escape(endpoint) + ".>" }
+
+// AllFeed matches every push to a team's feed, in the team's own account.
+const AllFeed = Prefix + ".feed.>"
 
 // AllRaw, AllTrace, AllPush, AllRejected and AllOps match every subject of a kind.
 const (

@@ -30,7 +30,7 @@ func (s *shard) begin(l *lane, it *item) {
 	out := format.Attempt(it.body, l.settings.url, l.settings.account)
 	req := callback.Request{
 		URL: out.URL, Tenant: it.tenant, Signer: l.settings.signer(began), PushID: push.ID(it.sub, it.revision), ContentType: out.ContentType, Body: out.Body,
-		Timeout: l.settings.timeout,
+		Timeout: l.settings.timeout, EndpointID: l.id, SubscriptionID: it.sub, Waybill: it.waybill, After: it.after, Revision: it.revision,
 	}
 	s.running.Go(func() {
 		ctx, span := s.cfg.Messaging.Process(s.owned, it.header, pushDestination, s.durable,

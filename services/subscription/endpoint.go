@@ -38,7 +38,10 @@ func (s *Endpoints) CreateEndpoint(ctx context.Context, req *subscriptionv1.Crea
 	now := s.cfg.now()
 	e := pg.Endpoint{ID: id.New("ep_", now), TenantID: tenant, CreateTime: now, UpdateTime: now}
 	var v violations
-	m, warnings := s.normalURL(ctx, &v, tenant, m)
+	m, warnings, err := s.address(ctx, &v, tenant, m)
+	if err != nil {
+		return nil, err
+	}
 	for _, f := range endpointFields {
 		setEndpointField(&v, &e, m, f)
 	}
@@ -151,6 +154,9 @@ func (s *Endpoints) UpdateEndpoint(ctx context.Context, req *subscriptionv1.Upda
 	}
 	var warnings []string
 	if slices.Contains(change, "url") {
+		if e, err := s.cfg.Endpoints.Get(ctx, tenant, id); err == nil && isFeed(&e) {
+			return nil, rpc.Invalid("endpoint.url", "can't be set for a FEED")
+		}
 		var v violations
 		if m, warnings = s.normalURL(ctx, &v, tenant, m); v.err != nil {
 			return nil, v.result()
@@ -163,6 +169,9 @@ func (s *Endpoints) UpdateEndpoint(ctx context.Context, req *subscriptionv1.Upda
 		}
 		for _, f := range change {
 			was := e.Format
+			if isFeed(e) {
+				checkFeedField(&v, m, f)
+			}
 			setEndpointField(&v, e, m, f)
 			if e.Format != was && (push.Format(was).Whole() || push.Format(e.Format).Whole()) {
 				v.add("endpoint.format", "of a platform can't be given or taken: make another endpoint")

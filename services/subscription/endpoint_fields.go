@@ -37,9 +37,9 @@ var endpointFields = []string{
 
 func refuseEndpointField(field string) string {
 	switch field {
-	case "name", "create_time", "update_time", "public_keys", "old_secret_expire_time", "etag":
+	case "name", "create_time", "update_time", "public_keys", "old_secret_expire_time", "etag", "feed_subject":
 		return field + " is output only"
-	case "platform_account":
+	case "platform_account", "kind":
 		return field + " can't be changed"
 	}
 	return fmt.Sprintf("%q is not a field of an endpoint", field)
@@ -211,15 +211,6 @@ func endpointMessage(e *pg.Endpoint, now time.Time) *subscriptionv1.Endpoint {
 		FailureThreshold: e.FailureThreshold, Operations: e.Operations,
 		CreateTime: timestamppb.New(e.CreateTime), UpdateTime: timestamppb.New(e.UpdateTime),
 	}
-	m.SignatureScheme = schemeOf(e.Secret)
-	addPublicKey(m, e.Secret)
-	if old, until, live := e.LiveOldSecret(now); live {
-		addPublicKey(m, old)
-		m.OldSecretExpireTime = timestamppb.New(until)
-	}
-	if e.AccountID != nil {
-		m.PlatformAccount = accountName(e.TenantID, e.Format, *e.AccountID)
-	}
 	if p := e.Retry; p != nil {
 		m.RetryPolicy = &subscriptionv1.RetryPolicy{MaxAttempts: p.MaxAttempts}
 		for preset, name := range presets {
@@ -235,6 +226,25 @@ func endpointMessage(e *pg.Endpoint, now time.Time) *subscriptionv1.Endpoint {
 		}
 	}
 	m.Pace = paceMessage(e.Pace)
+	m.Kind = subscriptionv1.EndpointKind_ENDPOINT_KIND_WEBHOOK
+	if isFeed(e) {
+		feedMessage(m, e)
+	} else {
+		signatureMessage(m, e, now)
+	}
 	m.Etag = endpointETag(m)
 	return m
+}
+
+// signatureMessage adds how a webhook's pushes are signed.
+func signatureMessage(m *subscriptionv1.Endpoint, e *pg.Endpoint, now time.Time) {
+	m.SignatureScheme = schemeOf(e.Secret)
+	addPublicKey(m, e.Secret)
+	if old, until, live := e.LiveOldSecret(now); live {
+		addPublicKey(m, old)
+		m.OldSecretExpireTime = timestamppb.New(until)
+	}
+	if e.AccountID != nil {
+		m.PlatformAccount = accountName(e.TenantID, e.Format, *e.AccountID)
+	}
 }

@@ -24,8 +24,11 @@ type ControlConfig struct {
 	// CheckURL judges a callback's URL for a tenant; see egress.Guard.Check. Nil
 	// judges its form alone.
 	CheckURL func(ctx context.Context, tenant, url string) (normal, warning string, err error)
-	Log      *slog.Logger
-	Now      func() time.Time
+	// Feed makes sure that NATS knows of a tenant's feed; nil where there are no
+	// feeds.
+	Feed func(ctx context.Context, tenant string) error
+	Log  *slog.Logger
+	Now  func() time.Time
 }
 
 func (c *ControlConfig) checkURL(ctx context.Context, tenant, url string) (normal, warning string, err error) {

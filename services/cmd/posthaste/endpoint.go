@@ -36,7 +36,7 @@ func (c *endpointListCmd) Run() error {
 			resp, err := conn.endpoints.ListEndpoints(ctx, &subscriptionv1.ListEndpointsRequest{Parent: c.parent(), PageToken: token})
 			return resp.GetEndpoints(), resp.GetNextPageToken(), err
 		}, func(e *subscriptionv1.Endpoint) error {
-			return l.add(e, lastPart(e.GetName()), endpointState(e), e.GetUrl(), scheme(e), e.GetDisplayName())
+			return l.add(e, lastPart(e.GetName()), endpointState(e), e.GetUrl()+e.GetFeedSubject(), scheme(e), e.GetDisplayName())
 		}))
 	})
 }
@@ -51,7 +51,7 @@ func scheme(e *subscriptionv1.Endpoint) string {
 
 func (c *connection) showEndpoint(e *subscriptionv1.Endpoint) error {
 	return c.show(e,
-		"endpoint", lastPart(e.GetName()), "state", endpointState(e), "url", e.GetUrl(), "name", e.GetDisplayName(),
+		"endpoint", lastPart(e.GetName()), "state", endpointState(e), "url", e.GetUrl(), "feed", e.GetFeedSubject(), "name", e.GetDisplayName(),
 		"signed by", scheme(e), "secret", e.GetSecret(), "public keys", strings.Join(e.GetPublicKeys(), " "),
 		"old key until", when(e.GetOldSecretExpireTime()), "in flight", strconv.Itoa(int(e.GetMaxInFlight())), "time-out", long(e.GetTimeout()),
 		"created", when(e.GetCreateTime()), "changed", when(e.GetUpdateTime()))
@@ -96,7 +96,8 @@ type endpointCreateCmd struct {
 	remote `embed:""`
 	newKey `embed:""`
 
-	URL          string          `arg:"" name:"url" help:"Where pushes are posted."`
+	URL          string          `arg:"" optional:"" name:"url" help:"Where pushes are posted."`
+	Feed         bool            `env:"-" help:"Publish pushes to the tenant's feed on NATS instead of posting them, see docs/nats.md."`
 	Name         string          `env:"-" help:"A name for people."`
 	IncludeTrace bool            `env:"-" help:"Put the whole trace into each push."`
 	MaxInFlight  int32           `env:"-" default:"0" help:"Most attempts at once, 1 to 256; 0 means 16."`
@@ -110,6 +111,9 @@ type endpointCreateCmd struct {
 func (c *endpointCreateCmd) Run() error {
 	e := &subscriptionv1.Endpoint{
 		Url: c.URL, Secret: c.Secret.Reveal(), SignatureScheme: c.scheme(), DisplayName: c.Name, IncludeTrace: c.IncludeTrace, MaxInFlight: c.MaxInFlight,
+	}
+	if c.Feed {
+		e.Kind = subscriptionv1.EndpointKind_ENDPOINT_KIND_FEED
 	}
 	if c.Timeout != 0 {
 		e.Timeout = durationpb.New(c.Timeout)

@@ -33,6 +33,9 @@ type cli struct {
 	Remap     remapCmd     `cmd:"" help:"Map history anew after codes were added or corrected; what changes is pushed."`
 	Recognize recognizeCmd `cmd:"" help:"Tell which carriers waybill numbers may belong to."`
 
+	Feed          feedCmd          `cmd:"" help:"Manage a team's feed on NATS, in a running Posthaste."`
+	CheckReceiver checkReceiverCmd `cmd:"" help:"Play Posthaste against a receiver of callbacks, and say what it does wrong."`
+
 	Endpoint     endpointCmd     `cmd:"" help:"Manage where pushes go, in a running Posthaste."`
 	Subscription subscriptionCmd `cmd:"" help:"Manage who hears of which waybill, in a running Posthaste."`
 	Waybill      waybillCmd      `cmd:"" help:"Show where parcels are, in a running Posthaste."`

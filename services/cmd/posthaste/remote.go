@@ -19,6 +19,7 @@ import (
 	deliveryv1 "github.com/posthaste/posthaste/pkg/api/posthaste/delivery/v1"
 	privacyv1 "github.com/posthaste/posthaste/pkg/api/posthaste/privacy/v1"
 	subscriptionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
+	tenantv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
 	"github.com/posthaste/posthaste/pkg/client"
 	"github.com/posthaste/posthaste/services/internal/rpc"
@@ -41,6 +42,7 @@ type connection struct {
 	waybills      trackingv1.WaybillServiceClient
 	pushes        deliveryv1.PushServiceClient
 	erasures      privacyv1.ErasureServiceClient
+	feeds         tenantv1.FeedServiceClient
 }
 
 // with dials and works; see call.
@@ -51,7 +53,7 @@ func (r *remote) with(work func(ctx context.Context, c *connection) error) error
 			remote: r, out: os.Stdout,
 			endpoints: subscriptionv1.NewEndpointServiceClient(conn), subscriptions: subscriptionv1.NewSubscriptionServiceClient(conn),
 			waybills: trackingv1.NewWaybillServiceClient(conn), pushes: deliveryv1.NewPushServiceClient(conn),
-			erasures: privacyv1.NewErasureServiceClient(conn),
+			erasures: privacyv1.NewErasureServiceClient(conn), feeds: tenantv1.NewFeedServiceClient(conn),
 		})
 	})
 }

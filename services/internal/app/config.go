@@ -95,6 +95,13 @@ type NATSConfig struct {
 	URL         SecretURL `help:"NATS servers, such as nats://host:4222, separated by commas. The all-in-one runs its own when this is empty."`
 	Monitor     []string  `placeholder:"URL" help:"Monitoring addresses of the NATS servers, such as http://host:8222, separated by commas. A start is refused when one doesn't sync before it acknowledges; without them nobody checks."`
 	Credentials string    `type:"path" help:"Credentials file (.creds) for NATS."`
+
+	Feeds             bool          `help:"Give teams feeds on the all-in-one's NATS, see docs/nats.md. Clients from outside need credentials then. Once on, leave it on: what is stored belongs to an account."`
+	OperatorKey       string        `type:"path" placeholder:"FILE" help:"Seed of a signing key of the operator that other NATS servers trust, SO…, to give teams feeds there; for subscription alone."`
+	SystemCredentials string        `type:"path" placeholder:"FILE" help:"Credentials file for those servers' system account; for subscription alone."`
+	FeedKey           string        `type:"path" placeholder:"FILE" help:"Seed that the keys of teams' accounts there are derived from, SA…; for subscription and delivery. A change cuts all teams off."`
+	FeedMaxBytes      Size          `default:"256MiB" help:"Most bytes of each team's feed. Full, its pushes wait and are parked."`
+	FeedMaxAge        time.Duration `default:"720h" help:"How long a push stays in a team's feed, read or not."`
 }
 
 // StreamConfig is about the streams.
@@ -286,6 +293,7 @@ func (c *Config) Validate() error {
 			}
 		}
 	}
+	c.NATS.checkFeeds(bad, c.Embedded.NATSUsers)
 	if c.Trace.Ratio < 0 || c.Trace.Ratio > 1 {
 		bad("--trace-ratio is %v and must be from 0 to 1", c.Trace.Ratio)
 	}
@@ -345,7 +353,7 @@ func (c *Config) Validate() error {
 // consequence.
 func (c *Config) Warnings() []string {
 	var w []string
-	if c.NATS.URL == "" && c.Embedded.NATSUsers == "" && public(c.Embedded.NATSListen) {
+	if c.NATS.URL == "" && c.Embedded.NATSUsers == "" && !c.NATS.Feeds && public(c.Embedded.NATSListen) {
 		w = append(w, "--nats-listen is open to other machines: whoever reaches it reads and writes every stream")
 	}
 	if c.NATS.URL != "" && len(c.NATS.Monitor) == 0 {

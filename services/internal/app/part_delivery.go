@@ -18,9 +18,14 @@ func startDelivery(_ context.Context, env *Env) (func(context.Context) error, er
 		return nil, err
 	}
 	client := callback.NewClient(env.guard(), env.now, callback.WithTracer(env.Telemetry.Tracer), callback.WithRoots(roots))
+	post, err := env.newPoster(client)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
 	ops := stream.NewPublisher(env.JetStream, stream.Ops, stream.PublisherOptions{})
 	s, err := delivery.New(delivery.Config{
-		Store: pg.NewDelivery(env.PG), Post: client, Ops: ops, RetryScale: env.Config.Work.RetryScale,
+		Store: pg.NewDelivery(env.PG), Post: post, Ops: ops, RetryScale: env.Config.Work.RetryScale,
 		Consume: func(ctx context.Context, opts stream.ConsumerOptions) (*stream.Consumer, error) {
 			return stream.NewConsumer(ctx, env.JetStream, opts)
 		},
@@ -34,13 +39,14 @@ func startDelivery(_ context.Context, env *Env) (func(context.Context) error, er
 	})
 	if err != nil {
 		ops.Close()
+		post.Close()
 		return nil, err
 	}
 	stop := env.run("delivery", s.Run)
 	return func(ctx context.Context) error {
 		err := stop(ctx)
 		ops.Close()
-		client.Close()
+		post.Close()
 		return err
 	}, nil
 }

@@ -30,6 +30,7 @@ func startEmbeddedNATS(ctx context.Context, env *Env) (func(context.Context) err
 		Dir:      filepath.Join(env.Config.Embedded.Data, "nats"),
 		Listen:   env.Config.Embedded.NATSListen,
 		Users:    env.Config.Embedded.NATSUsers,
+		Operator: env.Config.NATS.Feeds,
 		MaxStore: int64(env.Config.Embedded.NATSMaxStore),
 		MinFree:  int64(env.Config.Embedded.MinFree),
 		Log:      env.Log,
@@ -205,7 +206,8 @@ func heals(err error) bool {
 // external one.
 const (
 	rawShare, traceShare, pushShare, rejectedShare = 16, 32, 16, 1
-	opsShare                                       = 1 // more than it takes
+	opsShare                                       = 1  // more than it takes
+	feedShare                                      = 16 // of all teams' feeds together, when there are any
 	allShares                                      = rawShare + traceShare + pushShare + rejectedShare + opsShare
 )
 
@@ -224,7 +226,11 @@ func streamConfig(env *Env) stream.Config {
 		return cfg
 	}
 	const gib = 1 << 30
-	unit := min(env.NATSServer.MaxStore()/allShares, gib)
+	shares := int64(allShares)
+	if env.Config.NATS.Feeds {
+		shares += feedShare
+	}
+	unit := min(env.NATSServer.MaxStore()/shares, gib)
 	for size, share := range map[*int64]int64{
 		&cfg.RawMaxBytes: rawShare, &cfg.TraceMaxBytes: traceShare, &cfg.PushMaxBytes: pushShare, &cfg.RejectedMaxBytes: rejectedShare,
 	} {

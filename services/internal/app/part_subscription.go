@@ -16,11 +16,26 @@ import (
 )
 
 // startSubscription starts the service that manages subscriptions and matches changes to them.
-func startSubscription(_ context.Context, env *Env) (func(context.Context) error, error) {
+func startSubscription(ctx context.Context, env *Env) (func(context.Context) error, error) {
 	control := subscription.ControlConfig{
 		Endpoints: pg.NewEndpoints(env.PG), Subscriptions: pg.NewSubscriptions(env.PG), Accounts: pg.NewPlatformAccounts(env.PG), Numbers: pg.NewRecognition(env.PG), CheckURL: env.guard().Check,
 		Log: env.Log, Now: env.now,
 	}
+	feedConfig := tenant.FeedConfig{Feeds: pg.NewFeeds(env.PG), Log: env.Log, Now: env.now}
+	authority, closeFeeds, err := env.feedAuthority(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stopFeeds := func(context.Context) error { return nil }
+	if authority != nil {
+		feedConfig.Authority = authority
+	}
+	teamFeeds := tenant.NewFeeds(feedConfig)
+	if authority != nil {
+		control.Feed = teamFeeds.Publish
+		stopFeeds = env.run("feeds", teamFeeds.Run)
+	}
+	tenantv1.RegisterFeedServiceServer(env.GRPC, teamFeeds)
 	subscriptionv1.RegisterEndpointServiceServer(env.GRPC, subscription.NewEndpoints(control))
 	subscriptionv1.RegisterSubscriptionServiceServer(env.GRPC, subscription.NewSubscriptions(control))
 
@@ -48,18 +63,21 @@ func startSubscription(_ context.Context, env *Env) (func(context.Context) error
 	})
 	if err != nil {
 		pushes.Close()
-		return nil, err
+		closeFeeds()
+		return stopFeeds, err
 	}
 	corrector, err := subscription.NewCorrector(subscription.CorrectorConfig{
 		Checks: pg.NewCarrierChecks(env.PG), Log: env.Log, Meter: env.Telemetry.Meter, Now: env.now,
 	})
 	if err != nil {
 		pushes.Close()
-		return nil, err
+		closeFeeds()
+		return stopFeeds, err
 	}
 	stopMatcher, stopCorrector := env.run("subscription", m.Run), env.run("subscription-carriers", corrector.Run)
 	return func(ctx context.Context) error {
-		err := errors.Join(stopMatcher(ctx), stopCorrector(ctx))
+		err := errors.Join(stopMatcher(ctx), stopCorrector(ctx), stopFeeds(ctx))
+		closeFeeds()
 		pushes.Close()
 		return err
 	}, nil

@@ -20,6 +20,7 @@ import (
 	"github.com/posthaste/posthaste/services/internal/egress"
 	"github.com/posthaste/posthaste/services/internal/fault"
 	"github.com/posthaste/posthaste/services/internal/obs"
+	"github.com/posthaste/posthaste/services/internal/track"
 )
 
 // Request is one attempt.
@@ -37,6 +38,11 @@ type Request struct {
 	Body        []byte
 	// Timeout is for all of it.
 	Timeout time.Duration
+
+	// What the body is about, for a sibling of this package that says so beside it.
+	EndpointID, SubscriptionID string
+	Waybill                    track.Waybill
+	After, Revision            track.Revision
 }
 
 // Result is what came of an attempt.

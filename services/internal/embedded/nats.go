@@ -40,6 +40,10 @@ type NATSConfig struct {
 	// Users is a file in nats-server's form whose authorization block says who may
 	// do what. Empty asks nobody. Connections inside the process may do everything.
 	Users string
+	// Operator makes the server ask everybody for credentials that its operator
+	// stands behind, so that accounts can be made while it runs. Its keys are made
+	// at the first start, in Dir. Not together with Users.
+	Operator bool
 	// MaxStore bounds the streams together, in bytes. 0 means three quarters of
 	// what the disk can hold, streams that are there included; more than the
 	// disk can hold is an error.
@@ -65,7 +69,9 @@ type NATS struct {
 	// inside is what connections within the process say who they are; nil when
 	// nobody is asked.
 	inside nats.Option
-	stop   sync.Once
+	// operator is nil unless there is one.
+	operator *operator
+	stop     sync.Once
 }
 
 // StartNATS starts a server and returns when it takes connections.
@@ -109,6 +115,9 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 		LameDuckGracePeriod: 100 * time.Millisecond,
 	}
 	inside, err := addUsers(opts, cfg.Users)
+	if err == nil && cfg.Operator && inside != nil {
+		err = errors.New("users from a file and accounts of an operator can't be had together")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start nats-server: %w", err)
 	}
@@ -119,6 +128,14 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start nats-server: %w", err)
 	}
+	var op *operator
+	if cfg.Operator {
+		if op, err = addOperator(opts, dir); err != nil {
+			lock.release()
+			return nil, fmt.Errorf("start nats-server: %w", err)
+		}
+		inside = op.main
+	}
 	s, err := server.NewServer(opts)
 	if err != nil {
 		lock.release()
@@ -127,7 +144,7 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 	if log != nil {
 		s.SetLoggerV2(log, log.debug(), false, false)
 	}
-	n := &NATS{server: s, lock: lock, inside: inside, dir: dir, maxStore: maxStore, minFree: cfg.MinFree}
+	n := &NATS{server: s, lock: lock, inside: inside, operator: op, dir: dir, maxStore: maxStore, minFree: cfg.MinFree}
 	if n.minFree == 0 {
 		const part = 20
 		n.minFree = min(minFree, maxStore/part)

@@ -43,6 +43,11 @@ var routes = map[string][]route{
 	"posthaste.tenant.v1.PlatformAccountService/UpdatePlatformAccount": {patch("/v1/{platform_account.name=tenants/*/platformAccounts/*}", "platform_account")},
 	"posthaste.tenant.v1.PlatformAccountService/DeletePlatformAccount": {del("/v1/{name=tenants/*/platformAccounts/*}")},
 
+	"posthaste.tenant.v1.FeedService/CreateFeedUser": {post("/v1/{parent=tenants/*}/feedUsers", "feed_user")},
+	"posthaste.tenant.v1.FeedService/ListFeedUsers":  {get("/v1/{parent=tenants/*}/feedUsers")},
+	"posthaste.tenant.v1.FeedService/RotateFeedUser": {post("/v1/{name=tenants/*/feedUsers/*}:rotate", "*")},
+	"posthaste.tenant.v1.FeedService/RevokeFeedUser": {post("/v1/{name=tenants/*/feedUsers/*}:revoke", "*")},
+
 	"posthaste.subscription.v1.EndpointService/CreateEndpoint": {post("/v1/{parent=tenants/*}/endpoints", "endpoint")},
 	"posthaste.subscription.v1.EndpointService/GetEndpoint":    {get("/v1/{name=tenants/*/endpoints/*}")},
 	"posthaste.subscription.v1.EndpointService/ListEndpoints":  {get("/v1/{parent=tenants/*}/endpoints")},

@@ -53,6 +53,11 @@ var accesses = map[string]Access{
 	"posthaste.tenant.v1.PlatformAccountService/UpdatePlatformAccount": {Scope: auth.Manage, Names: "platform_account.name", Change: true},
 	"posthaste.tenant.v1.PlatformAccountService/DeletePlatformAccount": {Scope: auth.Manage, Names: "name", Change: true},
 
+	"posthaste.tenant.v1.FeedService/CreateFeedUser": {Scope: auth.Manage, Names: "parent", Change: true},
+	"posthaste.tenant.v1.FeedService/ListFeedUsers":  {Scope: auth.Manage, Names: "parent"},
+	"posthaste.tenant.v1.FeedService/RotateFeedUser": {Scope: auth.Manage, Names: "name", Change: true},
+	"posthaste.tenant.v1.FeedService/RevokeFeedUser": {Scope: auth.Manage, Names: "name", Change: true},
+
 	"posthaste.subscription.v1.EndpointService/CreateEndpoint": {Scope: auth.Write, Names: "parent", Change: true},
 	"posthaste.subscription.v1.EndpointService/GetEndpoint":    {Scope: auth.Read, Names: "name"},
 	"posthaste.subscription.v1.EndpointService/ListEndpoints":  {Scope: auth.Read, Names: "parent"},

@@ -185,3 +185,11 @@ func ResourceType(name string) string {
 	}
 	return ""
 }
+
+// FeedUserName is "tenants/{tenant}/feedUsers/{feed_user}".
+func FeedUserName(tenant, user string) string { return TenantName(tenant) + "/feedUsers/" + user }
+
+// ParseFeedUserName reads a name made by [FeedUserName].
+func ParseFeedUserName(name string) (tenant, user string, err error) {
+	return parseChild(name, "tenants/{tenant}/feedUsers/{feed_user}")
+}

@@ -196,6 +196,61 @@ func (PayloadFormat) EnumDescriptor() ([]byte, []int) {
 	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{2}
 }
 
+// EndpointKind is how pushes reach an endpoint.
+type EndpointKind int32
+
+const (
+	// Unspecified means WEBHOOK.
+	EndpointKind_ENDPOINT_KIND_UNSPECIFIED EndpointKind = 0
+	// Posted to its URL.
+	EndpointKind_ENDPOINT_KIND_WEBHOOK EndpointKind = 1
+	// Published to the tenant's feed on NATS, see docs/nats.md: acknowledged when
+	// the stream has it on disk. Retries, parking and the log of attempts are
+	// those of a webhook. FAILED_PRECONDITION where Posthaste has no feeds.
+	EndpointKind_ENDPOINT_KIND_FEED EndpointKind = 2
+)
+
+// Enum value maps for EndpointKind.
+var (
+	EndpointKind_name = map[int32]string{
+		0: "ENDPOINT_KIND_UNSPECIFIED",
+		1: "ENDPOINT_KIND_WEBHOOK",
+		2: "ENDPOINT_KIND_FEED",
+	}
+	EndpointKind_value = map[string]int32{
+		"ENDPOINT_KIND_UNSPECIFIED": 0,
+		"ENDPOINT_KIND_WEBHOOK":     1,
+		"ENDPOINT_KIND_FEED":        2,
+	}
+)
+
+func (x EndpointKind) Enum() *EndpointKind {
+	p := new(EndpointKind)
+	*p = x
+	return p
+}
+
+func (x EndpointKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EndpointKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[3].Descriptor()
+}
+
+func (EndpointKind) Type() protoreflect.EnumType {
+	return &file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[3]
+}
+
+func (x EndpointKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EndpointKind.Descriptor instead.
+func (EndpointKind) EnumDescriptor() ([]byte, []int) {
+	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{3}
+}
+
 // RetryPreset is a policy by name.
 type RetryPreset int32
 
@@ -237,11 +292,11 @@ func (x RetryPreset) String() string {
 }
 
 func (RetryPreset) Descriptor() protoreflect.EnumDescriptor {
-	return file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[3].Descriptor()
+	return file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[4].Descriptor()
 }
 
 func (RetryPreset) Type() protoreflect.EnumType {
-	return &file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[3]
+	return &file_posthaste_subscription_v1_endpoint_service_proto_enumTypes[4]
 }
 
 func (x RetryPreset) Number() protoreflect.EnumNumber {
@@ -250,7 +305,7 @@ func (x RetryPreset) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RetryPreset.Descriptor instead.
 func (RetryPreset) EnumDescriptor() ([]byte, []int) {
-	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{3}
+	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP(), []int{4}
 }
 
 // Endpoint is a callback URL with its secret and limits.
@@ -261,7 +316,7 @@ type Endpoint struct {
 	// Where pushes are posted: an absolute https URL, at most 2,048 characters,
 	// without user and password; docs/egress.md says which hosts and ports. It is
 	// kept in normal form: the host in ASCII and lower case, without a fragment.
-	// Required.
+	// Required for a WEBHOOK, and empty for a FEED.
 	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
 	// Signing key: "whsec_" and base64 of 24 to 64 bytes, or, for Ed25519,
 	// "whsk_" and base64 of 32 or 64 bytes. Input; made by the server when empty.
@@ -312,7 +367,13 @@ type Endpoint struct {
 	Pace *Pace `protobuf:"bytes,50,opt,name=pace,proto3" json:"pace,omitempty"`
 	// Changes with every change of the endpoint. Given back in an update, the update
 	// is refused if somebody else's came between.
-	Etag          string `protobuf:"bytes,54,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,54,opt,name=etag,proto3" json:"etag,omitempty"`
+	// How pushes reach it. Set at creation. A FEED has the format JSON, no
+	// signature and no operational events.
+	Kind EndpointKind `protobuf:"varint,60,opt,name=kind,proto3,enum=posthaste.subscription.v1.EndpointKind" json:"kind,omitempty"`
+	// The subjects of a FEED's pushes, with a wildcard, in the tenant's account of
+	// NATS. Output only.
+	FeedSubject   string `protobuf:"bytes,61,opt,name=feed_subject,json=feedSubject,proto3" json:"feed_subject,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -483,6 +544,20 @@ func (x *Endpoint) GetPace() *Pace {
 func (x *Endpoint) GetEtag() string {
 	if x != nil {
 		return x.Etag
+	}
+	return ""
+}
+
+func (x *Endpoint) GetKind() EndpointKind {
+	if x != nil {
+		return x.Kind
+	}
+	return EndpointKind_ENDPOINT_KIND_UNSPECIFIED
+}
+
+func (x *Endpoint) GetFeedSubject() string {
+	if x != nil {
+		return x.FeedSubject
 	}
 	return ""
 }
@@ -1223,7 +1298,7 @@ var File_posthaste_subscription_v1_endpoint_service_proto protoreflect.FileDescr
 
 const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\n" +
-	"0posthaste/subscription/v1/endpoint_service.proto\x12\x19posthaste.subscription.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$posthaste/subscription/v1/pace.proto\"\xba\a\n" +
+	"0posthaste/subscription/v1/endpoint_service.proto\x12\x19posthaste.subscription.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$posthaste/subscription/v1/pace.proto\"\x9a\b\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x16\n" +
@@ -1250,7 +1325,9 @@ const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"operations\x18) \x01(\bR\n" +
 	"operations\x123\n" +
 	"\x04pace\x182 \x01(\v2\x1f.posthaste.subscription.v1.PaceR\x04pace\x12\x12\n" +
-	"\x04etag\x186 \x01(\tR\x04etag\"\xd8\x01\n" +
+	"\x04etag\x186 \x01(\tR\x04etag\x12;\n" +
+	"\x04kind\x18< \x01(\x0e2'.posthaste.subscription.v1.EndpointKindR\x04kind\x12!\n" +
+	"\ffeed_subject\x18= \x01(\tR\vfeedSubject\"\xd8\x01\n" +
 	"\vRetryPolicy\x121\n" +
 	"\x06delays\x18\x01 \x03(\v2\x19.google.protobuf.DurationR\x06delays\x123\n" +
 	"\ahorizon\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\ahorizon\x12!\n" +
@@ -1308,7 +1385,11 @@ const file_posthaste_subscription_v1_endpoint_service_proto_rawDesc = "" +
 	"\x1aPAYLOAD_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13PAYLOAD_FORMAT_JSON\x10\x01\x12\x19\n" +
 	"\x15PAYLOAD_FORMAT_KDNIAO\x10\x02\x12\x1c\n" +
-	"\x18PAYLOAD_FORMAT_KUAIDI100\x10\x03*\x81\x01\n" +
+	"\x18PAYLOAD_FORMAT_KUAIDI100\x10\x03*`\n" +
+	"\fEndpointKind\x12\x1d\n" +
+	"\x19ENDPOINT_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15ENDPOINT_KIND_WEBHOOK\x10\x01\x12\x16\n" +
+	"\x12ENDPOINT_KIND_FEED\x10\x02*\x81\x01\n" +
 	"\vRetryPreset\x12\x1c\n" +
 	"\x18RETRY_PRESET_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15RETRY_PRESET_STANDARD\x10\x01\x12\x1c\n" +
@@ -1335,72 +1416,74 @@ func file_posthaste_subscription_v1_endpoint_service_proto_rawDescGZIP() []byte 
 	return file_posthaste_subscription_v1_endpoint_service_proto_rawDescData
 }
 
-var file_posthaste_subscription_v1_endpoint_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_posthaste_subscription_v1_endpoint_service_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_posthaste_subscription_v1_endpoint_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_posthaste_subscription_v1_endpoint_service_proto_goTypes = []any{
 	(SignatureScheme)(0),           // 0: posthaste.subscription.v1.SignatureScheme
 	(EndpointState)(0),             // 1: posthaste.subscription.v1.EndpointState
 	(PayloadFormat)(0),             // 2: posthaste.subscription.v1.PayloadFormat
-	(RetryPreset)(0),               // 3: posthaste.subscription.v1.RetryPreset
-	(*Endpoint)(nil),               // 4: posthaste.subscription.v1.Endpoint
-	(*RetryPolicy)(nil),            // 5: posthaste.subscription.v1.RetryPolicy
-	(*CreateEndpointRequest)(nil),  // 6: posthaste.subscription.v1.CreateEndpointRequest
-	(*CreateEndpointResponse)(nil), // 7: posthaste.subscription.v1.CreateEndpointResponse
-	(*GetEndpointRequest)(nil),     // 8: posthaste.subscription.v1.GetEndpointRequest
-	(*GetEndpointResponse)(nil),    // 9: posthaste.subscription.v1.GetEndpointResponse
-	(*ListEndpointsRequest)(nil),   // 10: posthaste.subscription.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil),  // 11: posthaste.subscription.v1.ListEndpointsResponse
-	(*UpdateEndpointRequest)(nil),  // 12: posthaste.subscription.v1.UpdateEndpointRequest
-	(*UpdateEndpointResponse)(nil), // 13: posthaste.subscription.v1.UpdateEndpointResponse
-	(*DeleteEndpointRequest)(nil),  // 14: posthaste.subscription.v1.DeleteEndpointRequest
-	(*DeleteEndpointResponse)(nil), // 15: posthaste.subscription.v1.DeleteEndpointResponse
-	(*RotateSecretRequest)(nil),    // 16: posthaste.subscription.v1.RotateSecretRequest
-	(*RotateSecretResponse)(nil),   // 17: posthaste.subscription.v1.RotateSecretResponse
-	(*durationpb.Duration)(nil),    // 18: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),  // 19: google.protobuf.Timestamp
-	(*Pace)(nil),                   // 20: posthaste.subscription.v1.Pace
-	(*fieldmaskpb.FieldMask)(nil),  // 21: google.protobuf.FieldMask
+	(EndpointKind)(0),              // 3: posthaste.subscription.v1.EndpointKind
+	(RetryPreset)(0),               // 4: posthaste.subscription.v1.RetryPreset
+	(*Endpoint)(nil),               // 5: posthaste.subscription.v1.Endpoint
+	(*RetryPolicy)(nil),            // 6: posthaste.subscription.v1.RetryPolicy
+	(*CreateEndpointRequest)(nil),  // 7: posthaste.subscription.v1.CreateEndpointRequest
+	(*CreateEndpointResponse)(nil), // 8: posthaste.subscription.v1.CreateEndpointResponse
+	(*GetEndpointRequest)(nil),     // 9: posthaste.subscription.v1.GetEndpointRequest
+	(*GetEndpointResponse)(nil),    // 10: posthaste.subscription.v1.GetEndpointResponse
+	(*ListEndpointsRequest)(nil),   // 11: posthaste.subscription.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),  // 12: posthaste.subscription.v1.ListEndpointsResponse
+	(*UpdateEndpointRequest)(nil),  // 13: posthaste.subscription.v1.UpdateEndpointRequest
+	(*UpdateEndpointResponse)(nil), // 14: posthaste.subscription.v1.UpdateEndpointResponse
+	(*DeleteEndpointRequest)(nil),  // 15: posthaste.subscription.v1.DeleteEndpointRequest
+	(*DeleteEndpointResponse)(nil), // 16: posthaste.subscription.v1.DeleteEndpointResponse
+	(*RotateSecretRequest)(nil),    // 17: posthaste.subscription.v1.RotateSecretRequest
+	(*RotateSecretResponse)(nil),   // 18: posthaste.subscription.v1.RotateSecretResponse
+	(*durationpb.Duration)(nil),    // 19: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),  // 20: google.protobuf.Timestamp
+	(*Pace)(nil),                   // 21: posthaste.subscription.v1.Pace
+	(*fieldmaskpb.FieldMask)(nil),  // 22: google.protobuf.FieldMask
 }
 var file_posthaste_subscription_v1_endpoint_service_proto_depIdxs = []int32{
 	2,  // 0: posthaste.subscription.v1.Endpoint.format:type_name -> posthaste.subscription.v1.PayloadFormat
-	18, // 1: posthaste.subscription.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	5,  // 2: posthaste.subscription.v1.Endpoint.retry_policy:type_name -> posthaste.subscription.v1.RetryPolicy
+	19, // 1: posthaste.subscription.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	6,  // 2: posthaste.subscription.v1.Endpoint.retry_policy:type_name -> posthaste.subscription.v1.RetryPolicy
 	1,  // 3: posthaste.subscription.v1.Endpoint.state:type_name -> posthaste.subscription.v1.EndpointState
-	19, // 4: posthaste.subscription.v1.Endpoint.create_time:type_name -> google.protobuf.Timestamp
-	19, // 5: posthaste.subscription.v1.Endpoint.update_time:type_name -> google.protobuf.Timestamp
+	20, // 4: posthaste.subscription.v1.Endpoint.create_time:type_name -> google.protobuf.Timestamp
+	20, // 5: posthaste.subscription.v1.Endpoint.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 6: posthaste.subscription.v1.Endpoint.signature_scheme:type_name -> posthaste.subscription.v1.SignatureScheme
-	19, // 7: posthaste.subscription.v1.Endpoint.old_secret_expire_time:type_name -> google.protobuf.Timestamp
-	20, // 8: posthaste.subscription.v1.Endpoint.pace:type_name -> posthaste.subscription.v1.Pace
-	18, // 9: posthaste.subscription.v1.RetryPolicy.delays:type_name -> google.protobuf.Duration
-	18, // 10: posthaste.subscription.v1.RetryPolicy.horizon:type_name -> google.protobuf.Duration
-	3,  // 11: posthaste.subscription.v1.RetryPolicy.preset:type_name -> posthaste.subscription.v1.RetryPreset
-	4,  // 12: posthaste.subscription.v1.CreateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	4,  // 13: posthaste.subscription.v1.CreateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	4,  // 14: posthaste.subscription.v1.GetEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	4,  // 15: posthaste.subscription.v1.ListEndpointsResponse.endpoints:type_name -> posthaste.subscription.v1.Endpoint
-	4,  // 16: posthaste.subscription.v1.UpdateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	21, // 17: posthaste.subscription.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 18: posthaste.subscription.v1.UpdateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	0,  // 19: posthaste.subscription.v1.RotateSecretRequest.signature_scheme:type_name -> posthaste.subscription.v1.SignatureScheme
-	18, // 20: posthaste.subscription.v1.RotateSecretRequest.overlap:type_name -> google.protobuf.Duration
-	4,  // 21: posthaste.subscription.v1.RotateSecretResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
-	6,  // 22: posthaste.subscription.v1.EndpointService.CreateEndpoint:input_type -> posthaste.subscription.v1.CreateEndpointRequest
-	8,  // 23: posthaste.subscription.v1.EndpointService.GetEndpoint:input_type -> posthaste.subscription.v1.GetEndpointRequest
-	10, // 24: posthaste.subscription.v1.EndpointService.ListEndpoints:input_type -> posthaste.subscription.v1.ListEndpointsRequest
-	12, // 25: posthaste.subscription.v1.EndpointService.UpdateEndpoint:input_type -> posthaste.subscription.v1.UpdateEndpointRequest
-	14, // 26: posthaste.subscription.v1.EndpointService.DeleteEndpoint:input_type -> posthaste.subscription.v1.DeleteEndpointRequest
-	16, // 27: posthaste.subscription.v1.EndpointService.RotateSecret:input_type -> posthaste.subscription.v1.RotateSecretRequest
-	7,  // 28: posthaste.subscription.v1.EndpointService.CreateEndpoint:output_type -> posthaste.subscription.v1.CreateEndpointResponse
-	9,  // 29: posthaste.subscription.v1.EndpointService.GetEndpoint:output_type -> posthaste.subscription.v1.GetEndpointResponse
-	11, // 30: posthaste.subscription.v1.EndpointService.ListEndpoints:output_type -> posthaste.subscription.v1.ListEndpointsResponse
-	13, // 31: posthaste.subscription.v1.EndpointService.UpdateEndpoint:output_type -> posthaste.subscription.v1.UpdateEndpointResponse
-	15, // 32: posthaste.subscription.v1.EndpointService.DeleteEndpoint:output_type -> posthaste.subscription.v1.DeleteEndpointResponse
-	17, // 33: posthaste.subscription.v1.EndpointService.RotateSecret:output_type -> posthaste.subscription.v1.RotateSecretResponse
-	28, // [28:34] is the sub-list for method output_type
-	22, // [22:28] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	20, // 7: posthaste.subscription.v1.Endpoint.old_secret_expire_time:type_name -> google.protobuf.Timestamp
+	21, // 8: posthaste.subscription.v1.Endpoint.pace:type_name -> posthaste.subscription.v1.Pace
+	3,  // 9: posthaste.subscription.v1.Endpoint.kind:type_name -> posthaste.subscription.v1.EndpointKind
+	19, // 10: posthaste.subscription.v1.RetryPolicy.delays:type_name -> google.protobuf.Duration
+	19, // 11: posthaste.subscription.v1.RetryPolicy.horizon:type_name -> google.protobuf.Duration
+	4,  // 12: posthaste.subscription.v1.RetryPolicy.preset:type_name -> posthaste.subscription.v1.RetryPreset
+	5,  // 13: posthaste.subscription.v1.CreateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	5,  // 14: posthaste.subscription.v1.CreateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	5,  // 15: posthaste.subscription.v1.GetEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	5,  // 16: posthaste.subscription.v1.ListEndpointsResponse.endpoints:type_name -> posthaste.subscription.v1.Endpoint
+	5,  // 17: posthaste.subscription.v1.UpdateEndpointRequest.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	22, // 18: posthaste.subscription.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
+	5,  // 19: posthaste.subscription.v1.UpdateEndpointResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	0,  // 20: posthaste.subscription.v1.RotateSecretRequest.signature_scheme:type_name -> posthaste.subscription.v1.SignatureScheme
+	19, // 21: posthaste.subscription.v1.RotateSecretRequest.overlap:type_name -> google.protobuf.Duration
+	5,  // 22: posthaste.subscription.v1.RotateSecretResponse.endpoint:type_name -> posthaste.subscription.v1.Endpoint
+	7,  // 23: posthaste.subscription.v1.EndpointService.CreateEndpoint:input_type -> posthaste.subscription.v1.CreateEndpointRequest
+	9,  // 24: posthaste.subscription.v1.EndpointService.GetEndpoint:input_type -> posthaste.subscription.v1.GetEndpointRequest
+	11, // 25: posthaste.subscription.v1.EndpointService.ListEndpoints:input_type -> posthaste.subscription.v1.ListEndpointsRequest
+	13, // 26: posthaste.subscription.v1.EndpointService.UpdateEndpoint:input_type -> posthaste.subscription.v1.UpdateEndpointRequest
+	15, // 27: posthaste.subscription.v1.EndpointService.DeleteEndpoint:input_type -> posthaste.subscription.v1.DeleteEndpointRequest
+	17, // 28: posthaste.subscription.v1.EndpointService.RotateSecret:input_type -> posthaste.subscription.v1.RotateSecretRequest
+	8,  // 29: posthaste.subscription.v1.EndpointService.CreateEndpoint:output_type -> posthaste.subscription.v1.CreateEndpointResponse
+	10, // 30: posthaste.subscription.v1.EndpointService.GetEndpoint:output_type -> posthaste.subscription.v1.GetEndpointResponse
+	12, // 31: posthaste.subscription.v1.EndpointService.ListEndpoints:output_type -> posthaste.subscription.v1.ListEndpointsResponse
+	14, // 32: posthaste.subscription.v1.EndpointService.UpdateEndpoint:output_type -> posthaste.subscription.v1.UpdateEndpointResponse
+	16, // 33: posthaste.subscription.v1.EndpointService.DeleteEndpoint:output_type -> posthaste.subscription.v1.DeleteEndpointResponse
+	18, // 34: posthaste.subscription.v1.EndpointService.RotateSecret:output_type -> posthaste.subscription.v1.RotateSecretResponse
+	29, // [29:35] is the sub-list for method output_type
+	23, // [23:29] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_posthaste_subscription_v1_endpoint_service_proto_init() }
@@ -1414,7 +1497,7 @@ func file_posthaste_subscription_v1_endpoint_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_posthaste_subscription_v1_endpoint_service_proto_rawDesc), len(file_posthaste_subscription_v1_endpoint_service_proto_rawDesc)),
-			NumEnums:      4,
+			NumEnums:      5,
 			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
