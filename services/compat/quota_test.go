@@ -109,6 +109,7 @@ func TestQuery_HasWhatIsUnknownAskedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.know("yto-express", "YT2500000000001")
+	w.know("jd-logistics", "JD0000000000001") // it goes on
 	w.kdniao("1002", `{"ShipperCode":"STO","LogisticCode":"118461988807"}`)
 	w.kdniao("8002", `{"LogisticCode":"SF1000000000001","CustomerName":"138 0013 8000"}`)
 	w.kdniao("8001", `{"ShipperCode":"JD","LogisticCode":"JD0000000000001","CustomerName":"010K1234567"}`)

@@ -25,7 +25,13 @@ import (
 
 // connectFlags say how commands reach a running Posthaste, and how they answer.
 type connectFlags struct {
-	Server      string        `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of the gRPC server. This machine is called in the clear unless --ca or --tls is given, others by TLS."`
+	reachFlags `embed:""`
+
+	Server string `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of the gRPC server. This machine is called in the clear unless --ca or --tls is given, others by TLS."`
+}
+
+// reachFlags are those but for the address.
+type reachFlags struct {
 	APIKey      app.Secret    `name:"api-key" help:"API key. Better in the variable or in a file: others see command lines."`
 	APIKeyFile  string        `name:"api-key-file" type:"path" help:"File that holds the API key, such as .data/admin.key."`
 	CA          string        `name:"ca" type:"path" help:"File of the authorities to trust, in PEM. Empty trusts the system's."`
@@ -37,11 +43,12 @@ type connectFlags struct {
 }
 
 // inJSON says in which form to answer.
-func (f *connectFlags) inJSON() bool { return f.JSON || f.Output == "json" }
+func (f *reachFlags) inJSON() bool { return f.JSON || f.Output == "json" }
 
-// dial makes a client. Close it.
-func (f *connectFlags) dial(opts ...client.Option) (*client.Client, error) {
-	here := f.CA == "" && !f.TLS && onThisMachine(f.Server)
+// dial makes a client of a server. Close it.
+func (f *reachFlags) dial(server string) (*client.Client, error) {
+	var opts []client.Option
+	here := f.CA == "" && !f.TLS && onThisMachine(server)
 	switch {
 	case here, f.Plaintext:
 		opts = append(opts, client.WithoutTLS())
@@ -66,7 +73,7 @@ func (f *connectFlags) dial(opts ...client.Option) (*client.Client, error) {
 		opts = append(opts, client.WithKeyFile(f.APIKeyFile))
 	}
 	opts = append(opts, client.WithCallTimeout(f.CallTimeout))
-	return client.Dial("dns:///"+f.Server, opts...)
+	return client.Dial("dns:///"+server, opts...)
 }
 
 func onThisMachine(address string) bool {
@@ -80,17 +87,21 @@ func onThisMachine(address string) bool {
 
 // call dials, calls until that is done or a signal comes, hangs up, and says what
 // went wrong in the server's words.
-func (f *connectFlags) call(do func(ctx context.Context, c *client.Client) error, opts ...client.Option) (err error) {
+func (f *connectFlags) call(do func(ctx context.Context, c *client.Client) error) (err error) {
+	return f.callAt(f.Server, do)
+}
+
+func (f *reachFlags) callAt(server string, do func(ctx context.Context, c *client.Client) error) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	c, err := f.dial(opts...)
+	c, err := f.dial(server)
 	if err != nil {
-		return fmt.Errorf("--server %s: %w", f.Server, err)
+		return fmt.Errorf("--server %s: %w", server, err)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	err = do(ctx, c)
 	if st, ok := status.FromError(err); ok && err != nil {
-		return fmt.Errorf("%s: %s (%s)", f.Server, st.Message(), st.Code())
+		return fmt.Errorf("%s: %s (%s)", server, st.Message(), st.Code())
 	}
 	return err
 }

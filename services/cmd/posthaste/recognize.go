@@ -3,19 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
-	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	recognitionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/recognition/v1"
+	"github.com/posthaste/posthaste/pkg/client"
 	"github.com/posthaste/posthaste/services/internal/recognize"
 	"github.com/posthaste/posthaste/services/internal/track"
 	"github.com/posthaste/posthaste/services/query"
@@ -24,13 +21,12 @@ import (
 // recognizeCmd tells which carriers numbers may belong to: by their forms and
 // check digits alone, or with what a running Posthaste has learned.
 type recognizeCmd struct {
-	JSON    bool     `env:"-" help:"Print a line of JSON for each number."`
+	reachFlags `embed:""`
+
 	Usual   []string `env:"-" placeholder:"CARRIER" help:"Carriers that are usually shipped with, separated by commas; they are likelier."`
-	Server  string   `env:"-" placeholder:"HOST:PORT" help:"Ask the gRPC server of a running Posthaste, which has learned from what carriers answered. Without TLS."`
+	Server  string   `env:"-" placeholder:"HOST:PORT" help:"Ask the gRPC server of a running Posthaste, which has learned from what carriers answered."`
 	Numbers []string `arg:"" name:"number" help:"A waybill number as typed. One with blanks needs quotes."`
 }
-
-const recognizeTimeout = 10 * time.Second
 
 // Run is called by kong.
 func (c *recognizeCmd) Run() error {
@@ -38,7 +34,7 @@ func (c *recognizeCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
+	if c.inJSON() {
 		return printJSON(os.Stdout, recognitions)
 	}
 	unknown := 0
@@ -79,18 +75,12 @@ func (c *recognizeCmd) recognize() ([]*recognitionv1.Recognition, error) {
 }
 
 func (c *recognizeCmd) ask() (all []*recognitionv1.Recognition, err error) {
-	conn, err := grpc.NewClient(c.Server, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return nil, fmt.Errorf("--server: %w", err)
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	ctx, cancel := context.WithTimeout(context.Background(), recognizeTimeout)
-	defer cancel()
-	resp, err := recognitionv1.NewRecognitionServiceClient(conn).Recognize(ctx, &recognitionv1.RecognizeRequest{Numbers: c.Numbers, UsualCarrierCodes: c.Usual})
-	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", c.Server, err)
-	}
-	return resp.GetRecognitions(), nil
+	err = c.callAt(c.Server, func(ctx context.Context, cl *client.Client) error {
+		resp, err := recognitionv1.NewRecognitionServiceClient(cl.Conn()).Recognize(ctx, &recognitionv1.RecognizeRequest{Numbers: c.Numbers, UsualCarrierCodes: c.Usual})
+		all = resp.GetRecognitions()
+		return err
+	})
+	return all, err
 }
 
 func printJSON(w io.Writer, recognitions []*recognitionv1.Recognition) error {

@@ -139,7 +139,8 @@ func TestRemote_AsksAsItIsTold(t *testing.T) {
 		{"push parked --limit 1 --output json --plaintext --call-timeout 10s", []string{`{"push":{"id":"psh_1_2",`}, true},
 		{
 			"tenant create shop --kdniao-id 1237100 --kdniao-key AppKey --kuaidi100-customer CUST --kuaidi100-key KEY --callback https://shop.example/cb --http-url https://track.example",
-			[]string{"shop", "by        https://track.example\n", "EBusinessID 1237100", "AppKey      AppKey", "customer  CUST", "key       KEY", "pushes go to https://shop.example/cb"}, true,
+			[]string{"shop", "by        https://track.example\n", "EBusinessID 1237100", "AppKey      AppKey", "customer  CUST", "key       KEY", "pushes go to https://shop.example/cb"},
+			true,
 		},
 		{"tenant create shop --kdniao-id 1 --json", []string{`{"name":"tenants/shop"}`, `"account_id":"1","key":"`}, true},
 		{"tenant create shop --kdniao-id taken", []string{"tenant shop is there", "posthaste platform create shop", "it is there (AlreadyExists)"}, false},
