@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"          //nolint:depguard // the attacker who got hold of the database
+	"github.com/jackc/pgx/v5"              //nolint:depguard // the attacker who got hold of the database
 	"github.com/nats-io/nats.go"           //nolint:depguard // and of the bus
 	"github.com/nats-io/nats.go/jetstream" //nolint:depguard // the same
 )
