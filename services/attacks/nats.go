@@ -55,7 +55,7 @@ func runNATS(ctx context.Context, w *World, c *Case) (*Outcome, error) {
 	}
 	o.check("flow goes on|flow|goes on", p.flows(ctx, w))
 	o.check("quarantine|counted|tries|dead", await(ctx, "the poison to be set aside", func() (bool, error) {
-		found, err := p.inStreams(ctx, stream.Raw, string(random))
+		found, err := p.inStreams(ctx, string(random))
 		return len(found) > 0 && strings.Contains(strings.Join(found, " "), stream.Rejected), err
 	}))
 	return o, nil
