@@ -59,7 +59,7 @@ func (a *acts) act(ctx context.Context, word string) (action, resource string, e
 		name := "waybills/ups/" + a.number
 		return "EraseWaybill", name, await(ctx, "the waybill to be known", func() (bool, error) {
 			_, err := privacyv1.NewErasureServiceClient(l.conn).EraseWaybill(owner, &privacyv1.EraseWaybillRequest{Name: name})
-			return err == nil, nil //nolint:nilerr // it isn't there yet
+			return err == nil, nil
 		})
 	case says(word, "endpoint") && says(word, "create", "make", "new"):
 		e, err := l.endpoints.CreateEndpoint(owner, &subscriptionv1.CreateEndpointRequest{Parent: tenantA, Endpoint: &subscriptionv1.Endpoint{Url: a.endpoint.GetUrl()}})

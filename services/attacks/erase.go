@@ -129,7 +129,7 @@ func (o *Outcome) erase(ctx context.Context, w *World) error {
 	if err != nil {
 		return err
 	}
-	more, err := p.inStreams(ctx, stream.Raw, personal...)
+	more, err := p.inStreams(ctx, personal...)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (o *Outcome) spread(ctx context.Context, p *product) error {
 		if err != nil {
 			return false, err
 		}
-		streams, err := p.inStreams(ctx, stream.Raw, personal...)
+		streams, err := p.inStreams(ctx, personal...)
 		seen = fmt.Sprint(tables, streams)
 		return containsAll(seen, "table trace_event", "table waybill", "table attempt", "table owed_push", stream.Trace, stream.Rejected), err
 	})
@@ -232,7 +232,7 @@ func (o *Outcome) age(ctx context.Context, w *World) error {
 			return false, err
 		}
 		left, err := p.inDatabase(ctx, personal...)
-		more, bad := p.inStreams(ctx, stream.Raw, personal...)
+		more, bad := p.inStreams(ctx, personal...)
 		return len(left)+len(more) == 0, errors.Join(err, bad)
 	})
 	o.check("gone|text|removed|delet|erase", gone)

@@ -449,4 +449,3 @@ func (o *Outcome) burst(ctx context.Context, w *World, words string) error {
 	o.check("other tenants|other sources|unaffected", p.pushFrom(ctx, w, "127.0.0.72"))
 	return nil
 }
-

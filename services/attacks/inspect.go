@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"          //nolint:depguard // the attacker who got hold of the database
-	"github.com/nats-io/nats.go"           //nolint:depguard // and of the bus
-	"github.com/nats-io/nats.go/jetstream" //nolint:depguard // the same
+	"github.com/jackc/pgx/v5"    //nolint:depguard // the attacker who got hold of the database
+	"github.com/nats-io/nats.go" //nolint:depguard // and of the bus
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/posthaste/posthaste/services/internal/stream"
 )
 
 // database connects to the product's database.
@@ -65,8 +67,8 @@ func (p *product) inDatabase(ctx context.Context, texts ...string) ([]string, er
 }
 
 // inStreams says which streams hold one of some texts, and how long each keeps what
-// it has: those named in byAge may, if they forget.
-func (p *product) inStreams(ctx context.Context, byAge string, texts ...string) ([]string, error) {
+// it has: RAW may, if it forgets.
+func (p *product) inStreams(ctx context.Context, texts ...string) ([]string, error) {
 	nc, err := nats.Connect("nats://" + p.at.NATS)
 	if err != nil {
 		return nil, err
@@ -83,7 +85,7 @@ func (p *product) inStreams(ctx context.Context, byAge string, texts ...string) 
 			return nil, err
 		}
 		info := s.CachedInfo()
-		if name == byAge {
+		if name == stream.Raw {
 			if info.Config.MaxAge <= 0 {
 				found = append(found, fmt.Sprintf("stream %s never forgets", name))
 			}

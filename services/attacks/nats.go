@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/stream"
 )
 
 // runNATS talks to the bus as somebody who may not.
@@ -52,7 +53,11 @@ func runNATS(ctx context.Context, w *World, c *Case) (*Outcome, error) {
 	if _, err := nc.Request(subject.Raw("canonical", "sf", "POISON1"), random, 5*time.Second); err != nil {
 		return nil, fmt.Errorf("publish poison: %w", err)
 	}
-	o.check("quarantine|counted|flow goes on|tries", p.flows(ctx, w))
+	o.check("flow goes on|flow|goes on", p.flows(ctx, w))
+	o.check("quarantine|counted|tries|dead", await(ctx, "the poison to be set aside", func() (bool, error) {
+		found, err := p.inStreams(ctx, string(random))
+		return len(found) > 0 && strings.Contains(strings.Join(found, " "), stream.Rejected), err
+	}))
 	return o, nil
 }
 

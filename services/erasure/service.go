@@ -109,7 +109,11 @@ func parse(field, name, suffix string) (track.Waybill, error) {
 	if err != nil {
 		return track.Waybill{}, rpc.Invalid(field, err.Error())
 	}
-	return track.Waybill{Carrier: track.Carrier(carrier), Number: track.Number(number)}, nil
+	normal, err := track.NormalNumber(number)
+	if err != nil {
+		return track.Waybill{}, rpc.Invalid(field, "the waybill number "+err.Error())
+	}
+	return track.Waybill{Carrier: track.Carrier(carrier), Number: normal}, nil
 }
 
 // EraseWaybill records that a waybill's personal data is to be erased.

@@ -73,6 +73,7 @@ func (w *Waybills) WatchWaybill(req *trackingv1.WatchWaybillRequest, out grpc.Se
 		if u.GetWaybill().GetRevision() <= have {
 			return nil
 		}
+		u = w.shown(ctx, u)
 		resp := &trackingv1.WatchWaybillResponse{
 			Waybill: u.GetWaybill(), Events: after(u.GetEvents(), have), AfterRevision: have, SendTime: timestamppb.New(w.cfg.Now()),
 		}

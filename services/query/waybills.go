@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -48,8 +47,10 @@ type Config struct {
 	Last    last
 	Present present
 	Tail    tail
-	Log     *slog.Logger
-	Now     func() time.Time
+	// Mask says whether what a tenant reads hides personal data; nil hides none.
+	Mask func(tenant string) bool
+	Log  *slog.Logger
+	Now  func() time.Time
 	// Heartbeat is how often a silent watch says that it is there; 0 means 15 s.
 	Heartbeat time.Duration
 }
@@ -124,7 +125,7 @@ func (w *Waybills) traces(ctx context.Context, waybills []track.Waybill) (map[tr
 		if err := proto.Unmarshal(m.Data, u); err != nil {
 			return nil, fmt.Errorf("read the trace at sequence %d: %w", m.Seq, err)
 		}
-		found[id] = u
+		found[id] = w.shown(ctx, u)
 	}
 	if len(missing) == 0 {
 		return found, nil
@@ -133,7 +134,9 @@ func (w *Waybills) traces(ctx context.Context, waybills []track.Waybill) (map[tr
 	if err != nil {
 		return nil, w.unavailable(ctx, err)
 	}
-	maps.Copy(found, projected)
+	for id, u := range projected {
+		found[id] = w.shown(ctx, u)
+	}
 	return found, nil
 }
 

@@ -319,7 +319,7 @@ func TestAccess_RolesDoWhatTheTableSays(t *testing.T) {
 	for _, m := range l.methods() {
 		name := string(m.Name())
 		platform := map[string]bool{"CreateTenant": true, "ListTenants": true, "UpdateTenant": true, "DisableTenant": true, "EnableTenant": true}[name]
-		keys := strings.HasSuffix(string(m.Parent().Name()), "KeyService") || m.Parent().Name() == "PlatformAccountService" || m.Parent().Name() == "FeedService" || name == "ListAuditEvents"
+		keys := strings.HasSuffix(string(m.Parent().Name()), "KeyService") || m.Parent().Name() == "PlatformAccountService" || m.Parent().Name() == "FeedService" || m.Parent().Name() == "ErasureService" || name == "ListAuditEvents"
 		report := m.Parent().Name() == "IngestService"
 		read := strings.HasPrefix(name, "Get") || strings.HasPrefix(name, "List") || strings.HasPrefix(name, "BatchGet") ||
 			strings.HasPrefix(name, "Watch") || strings.HasPrefix(name, "Count") || strings.HasPrefix(name, "Recognize") || strings.HasPrefix(name, "Export")

@@ -41,7 +41,7 @@ type Config struct {
 
 // PrivacyConfig is about personal data, see docs/privacy.md.
 type PrivacyConfig struct {
-	MaskPushes []string `name:"mask-pushes" placeholder:"TENANT" help:"Tenants whose pushes hide names, phone and identity numbers and codes for picking up, separated by commas; * for all. subscription and delivery must agree."`
+	MaskPushes []string `name:"mask-pushes" placeholder:"TENANT" help:"Tenants whose pushes, and answers to whose queries, hide names, phone and identity numbers and codes for picking up, separated by commas; * for all. subscription and delivery must agree."`
 
 	Traces time.Duration `name:"retention-traces" default:"2160h" help:"How long a trace keeps its texts after its last change; then what happened, when and in which city is all that stays. One that is still owed to an endpoint keeps them. 0 keeps them for ever."`
 	Bodies time.Duration `name:"retention-parked-bodies" default:"720h" help:"How long a parked push keeps the body that was attempted. It stays parked, and is rendered anew from the trace when it is resent. 0 keeps it as long as it is parked."`

@@ -29,7 +29,8 @@ func startQuery(ctx context.Context, env *Env) (func(context.Context) error, err
 		Tail: func(ctx context.Context, subject string) (<-chan stream.Stored, func(), error) {
 			return stream.Tail(ctx, env.JetStream, stream.Trace, subject)
 		},
-		Log: env.Log, Now: env.now,
+		Mask: env.Config.Privacy.masks,
+		Log:  env.Log, Now: env.now,
 	}))
 	memory := pg.NewRecognition(env.PG)
 	recognitionv1.RegisterRecognitionServiceServer(env.GRPC, query.NewRecognitions(memory, env.Log))

@@ -9,6 +9,7 @@ import (
 
 	_ "github.com/posthaste/posthaste/pkg/api/posthaste/delivery/v1"
 	_ "github.com/posthaste/posthaste/pkg/api/posthaste/ingest/v1"
+	_ "github.com/posthaste/posthaste/pkg/api/posthaste/privacy/v1"
 	_ "github.com/posthaste/posthaste/pkg/api/posthaste/recognition/v1"
 	_ "github.com/posthaste/posthaste/pkg/api/posthaste/subscription/v1"
 	_ "github.com/posthaste/posthaste/pkg/api/posthaste/tenant/v1"

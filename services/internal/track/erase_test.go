@@ -15,7 +15,7 @@ func signed(id track.EventID, at time.Time) track.Event {
 	return track.Event{
 		ID: id, Kind: track.KindEvent, Time: track.Time{Wall: at, Precision: track.PrecisionSecond}, ReceiveTime: at, Status: status.Delivered,
 		RawCode: "80", Text: "张三丰 签收 13812345678", Language: "zh", Courier: track.Person{Name: "李四", Phone: "13912345678"}, Signer: "张三丰",
-		Location: track.Location{Text: "幸福路1号", City: "深圳", FacilityCode: "755A", Postcode: "518000", Coordinates: &track.Coordinates{Latitude: 1}},
+		Location:  track.Location{Text: "幸福路1号", City: "深圳", FacilityCode: "755A", Postcode: "518000", Coordinates: &track.Coordinates{Latitude: 1}},
 		ProofURLs: []string{"https://example.com/door.jpg"}, Vehicle: "粤B12345", Attributes: map[string]string{"phone": "138", "posthaste.time": "implausible"},
 		Provenance: track.Provenance{Source: "sf"},
 	}
@@ -46,14 +46,14 @@ func TestMerge_ErasesOnce(t *testing.T) {
 		t.Error("the trace before was changed")
 	}
 	for what, r := range map[string]track.Report{
-		"asked again":        {Waybill: erasable, Erase: now.Add(time.Minute)},
+		"asked again":         {Waybill: erasable, Erase: now.Add(time.Minute)},
 		"the carrier repeats": {Waybill: erasable, Events: []track.Event{signed("1", now)}},
 	} {
 		if again, changed := track.Merge(erased, r, now.Add(2*time.Hour)); changed || again != erased {
 			t.Errorf("%s: it is %+v", what, again)
 		}
 	}
-	later, changed := track.Merge(erased, track.Report{Waybill: erasable, Events: []track.Event{signed("2", now.Add(3 * time.Hour))}}, now.Add(3*time.Hour))
+	later, changed := track.Merge(erased, track.Report{Waybill: erasable, Events: []track.Event{signed("2", now.Add(3*time.Hour))}}, now.Add(3*time.Hour))
 	if !changed || later.Revision != 3 || len(later.Events) != 2 || named(later) || !later.Erased() {
 		t.Errorf("what is told later comes in as %+v", later)
 	}
