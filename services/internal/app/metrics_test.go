@@ -334,15 +334,15 @@ func TestMonitoring_LooksAtMetricsThatExist(t *testing.T) {
 
 func TestMetricsOf(t *testing.T) {
 	t.Parallel()
-	for expr, want := range map[string]string{
-		`absent(up{component="x_y"} == 1)`:                                                    "up",
-		`sum by (le, a) (rate(x_bucket{le="15.0"}[1h])) / on (a) sum(x_count) > 14.4 * 0.001`: "x_bucket x_count",
-		`sum(x unless x offset 15m) > 0 or sum(increase(x[15m])) > 0`:                         "x x x",
-		`histogram_quantile(0.5, sum by (le) (rate(y_bucket[$__rate_interval])))`:             "y_bucket",
-		`a{} / (b{} < 1e15) > 0.95`:                                                           "a b",
+	for _, tt := range []struct{ expr, want string }{
+		{`absent(up{component="x_y"} == 1)`, "up"},
+		{`sum by (le, a) (rate(x_bucket{le="15.0"}[1h])) / on (a) sum(x_count) > 14.4 * 0.001`, "x_bucket x_count"},
+		{`sum(x unless x offset 15m) > 0 or sum(increase(x[15m])) > 0`, "x x x"},
+		{`histogram_quantile(0.5, sum by (le) (rate(y_bucket[$__rate_interval])))`, "y_bucket"},
+		{`a{} / (b{} < 1e15) > 0.95`, "a b"},
 	} {
-		if got := strings.Join(metricsOf(expr), " "); got != want {
-			t.Errorf("%s: %q, want %q", expr, got, want)
+		if got := strings.Join(metricsOf(tt.expr), " "); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.expr, got, tt.want)
 		}
 	}
 }
