@@ -15,7 +15,7 @@ import (
 
 // meters of delivery. None has an endpoint or a tenant among its labels.
 type meters struct {
-	attempts, owed, unreadable, events, webhooks, refused, commitFailures metric.Int64Counter
+	attempts, owed, unreadable, events, webhooks, refused, commitFailures, stragglers metric.Int64Counter
 	latency                                                               metric.Float64Histogram
 }
 
@@ -33,6 +33,7 @@ func newMeters(provider metric.MeterProvider, s *Service) (m meters, err error) 
 	m.events = counter("events", "Operational events published, by kind.")
 	m.webhooks = counter("webhooks", "Posts of operational events, by outcome: acknowledged, failed, dropped after the last try, unreadable.")
 	m.refused = counter("refused", "Outcomes that PostgreSQL refuses and that were set aside: any is a fault.")
+	m.stragglers = counter("stragglers", "Orders of an instance that no longer owned its shard of matching, and that say nothing new.")
 	m.commitFailures = counter("commit_failures", "Times that outcomes could not be committed and were tried again.")
 	var failed error
 	m.latency, failed = meter.Float64Histogram("posthaste_delivery_latency", metric.WithUnit("s"),
