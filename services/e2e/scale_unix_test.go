@@ -177,7 +177,7 @@ func (p *process) metric(t *testing.T, name string) string {
 func TestScale_AStaleOwnerCommitsNothing(t *testing.T) {
 	t.Parallel()
 	d, pool := startServices(t, 2, "--shards=1", "--lease=8s")
-	c := d.callback(client.NewEndpoint{Timeout: time.Minute})
+	c := d.callback(client.NewEndpoint{Timeout: 30 * time.Second})
 	sub := d.subscribe(c, "SFSTALE1")[0]
 	held, release := testkit.Held(testkit.Status(http.StatusOK))
 	t.Cleanup(release)
