@@ -140,8 +140,14 @@ func (d *deployment) connect() {
 			d.HTTP, d.Reports = "http://"+p.http, dial(p.grpc)
 			d.Control = d.Reports
 		case app.Ingest:
+			if d.Reports != nil {
+				_ = d.Reports.Close()
+			}
 			d.HTTP, d.Reports = "http://"+p.http, dial(p.grpc)
 		case app.Subscription:
+			if d.Control != nil {
+				_ = d.Control.Close()
+			}
 			d.Control = dial(p.grpc)
 		}
 	}

@@ -57,7 +57,7 @@ type LogConfig struct {
 
 // OpsConfig is about the server for operators.
 type OpsConfig struct {
-	Listen string `default:"127.0.0.1:9464" help:"Address of /metrics, /healthz, /readyz and /debug/pprof. It has no authentication."`
+	Listen string `default:"127.0.0.1:9464" help:"Address of /metrics, /livez, /startupz, /readyz and /debug/pprof. It has no authentication."`
 }
 
 // TraceConfig is about OpenTelemetry traces. Whether and where they are exported
@@ -272,7 +272,7 @@ func (c *Config) Validate() error {
 		bad("--trace-ratio is %v and must be from 0 to 1", c.Trace.Ratio)
 	}
 	c.Poll.check(bad)
-	if c.Work.Lease < 8*time.Second {
+	if c.Work.Lease != 0 && c.Work.Lease < 8*time.Second {
 		bad("--lease is %s and must be 8s at least", c.Work.Lease)
 	}
 	if c.Work.Shards < 1 || c.Work.Shards > 64 {

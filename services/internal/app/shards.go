@@ -13,8 +13,12 @@ import (
 	"github.com/posthaste/posthaste/services/internal/stream"
 )
 
-// shardPause is between attempts to acquire a shard.
-const shardPause = 500 * time.Millisecond
+const (
+	// shardPause is between attempts to acquire a shard.
+	shardPause = 500 * time.Millisecond
+	// shardLease is the default of --lease.
+	shardLease = 10 * time.Second
+)
 
 // shardWork is what a part does with a shard while it is this instance's.
 type shardWork func(ctx context.Context, shard int, c *stream.Consumer) error
@@ -26,12 +30,16 @@ type shardWork func(ctx context.Context, shard int, c *stream.Consumer) error
 func (e *Env) eachShard(part string, opts func(shard int) stream.ConsumerOptions, work shardWork) (stop func(context.Context) error) {
 	shards := max(e.Config.Work.Shards, 1)
 	owner := rand.Text()
-	share := pg.NewShare(part, owner, shards, e.Config.Work.Lease)
+	ttl := e.Config.Work.Lease
+	if ttl == 0 {
+		ttl = shardLease
+	}
+	share := pg.NewShare(part, owner, shards, ttl)
 	return e.run(part, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		for shard := range shards {
 			lease := pg.LeaseOptions{
-				Name: part + "-" + strconv.Itoa(shard), Owner: owner, TTL: e.Config.Work.Lease, Pause: shardPause, Share: share, Loose: true, Log: e.Log,
+				Name: part + "-" + strconv.Itoa(shard), Owner: owner, TTL: ttl, Pause: shardPause, Share: share, Loose: true, Log: e.Log,
 			}
 			group.Go(func() error {
 				return pg.Hold(ctx, e.PG, lease, func(ctx, owned context.Context, l pg.Lease) error {
