@@ -16,7 +16,7 @@ import (
 // meters of delivery. None has an endpoint or a tenant among its labels.
 type meters struct {
 	attempts, owed, unreadable, events, webhooks, refused, commitFailures, stragglers metric.Int64Counter
-	latency, matched                                                      metric.Float64Histogram
+	latency, matched                                                                  metric.Float64Histogram
 }
 
 func newMeters(provider metric.MeterProvider, s *Service) (m meters, err error) {

@@ -41,7 +41,7 @@ type shard struct {
 	unacknowledged int
 	// sequence is the consumer's, of the message taken last.
 	sequence uint64
-	astray   uint64 // sequence when messages were seen to be astray; 0 for never
+	astray   uint64            // sequence when messages were seen to be astray; 0 for never
 	epochs   map[uint32]uint64 // of shards of matching, the newest known
 	stopping bool
 	failed   error

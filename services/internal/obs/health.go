@@ -22,8 +22,8 @@ type Health struct {
 	mu      sync.Mutex
 	started bool   // it served once
 	reason  string // why it doesn't serve, empty when it does
-	checks map[string]Check
-	hints  map[string]bool // checks that don't decide
+	checks  map[string]Check
+	hints   map[string]bool // checks that don't decide
 }
 
 // NewHealth makes a Health that doesn't serve yet.

@@ -51,7 +51,7 @@ type Telemetry struct {
 
 	mu          sync.Mutex
 	instruments []sdkmetric.Instrument
-	stops    []func(context.Context) error
+	stops       []func(context.Context) error
 }
 
 // NewTelemetry makes the providers. Shut it down.
