@@ -95,8 +95,11 @@ func (s *shard) ended(l *lane, it *item, began time.Time, res callback.Result, v
 func (s *shard) acknowledged(l *lane, it *item, began time.Time) {
 	now := s.cfg.Now()
 	s.pending.acknowledge(it.sub, it.revision)
-	s.meters.latency.Record(s.owned, now.Sub(it.receive).Seconds())
+	// With the push's own trace, which becomes the exemplar if it is sampled.
+	ctx := obs.Extract(s.owned, it.header)
+	s.meters.latency.Record(ctx, now.Sub(it.receive).Seconds())
 	if it.msg != nil {
+		s.meters.matched.Record(ctx, now.Sub(it.msg.Time).Seconds())
 		s.pending.done = append(s.pending.done, it.msg)
 	} else {
 		s.pending.outcomes.Settle(it.sub, it.after, it.revision, now)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,6 +55,7 @@ type bundle struct {
 	pushed map[string]track.Revision
 	format push.Format // of the endpoints; JSON if it isn't set
 	terms  string
+	epoch  uint64 // of the matcher
 }
 
 func setup(t *testing.T) *bundle {
@@ -170,7 +172,7 @@ func (b *bundle) order(sub, endpoint string) {
 	data, err := proto.Marshal(&pipelinev1.PushOrder{
 		PushId: push.ID(sub, t.Revision), TenantId: tenant, SubscriptionId: sub, EndpointId: endpoint,
 		CarrierCode: string(t.Waybill.Carrier), WaybillNumber: string(t.Waybill.Number),
-		AfterRevision: uint64(after), Revision: uint64(t.Revision), Body: body, ReceiveTime: timestamppb.Now(),
+		AfterRevision: uint64(after), Revision: uint64(t.Revision), Body: body, ReceiveTime: timestamppb.Now(), MatchEpoch: b.epoch,
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -462,4 +464,44 @@ func TestDelivery_CancellingDuringAnAttemptLeavesNothing(t *testing.T) {
 	release()
 	b.stored(`SELECT count(*) = 2 FROM attempt`)
 	b.stored(`SELECT count(*) = 0 FROM owed_push`)
+}
+
+// TestDelivery_AStragglersOrdersSayNothingNew: an instance of matching that was
+// frozen hands over what its successor handed over long ago.
+func TestDelivery_AStragglersOrdersSayNothingNew(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	rc := testkit.NewReceiver(t)
+	b.endpoint("ep_1", rc.URL)
+	b.subscribe("sub_1", "ep_1")
+	b.exec(`INSERT INTO lease (name, owner, epoch, expire_time) VALUES ('subscription-0', 'successor', 7, now() + '1 day')`)
+	// Not in the time after a take-over, in which all orders are compared.
+	var later atomic.Int64
+	b.deliverWith(func(cfg *delivery.Config) {
+		cfg.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
+	b.epoch = 7
+	b.send("sub_1", "ep_1")
+	b.send("sub_1", "ep_1")
+	for got := uint64(0); got < 2; {
+		got = decode(t, rc.Next()).Revision
+	}
+	b.stored(`SELECT count(*) = 1 FROM acknowledged WHERE subscription_id = 'sub_1' AND revision = 2`)
+	later.Store(int64(10 * time.Minute))
+
+	b.epoch = 6
+	b.pushed["sub_1"] = 1 // what it knew
+	b.order("sub_1", "ep_1")
+	b.epoch = 7
+	b.send("sub_1", "ep_1")
+	if p := decode(t, rc.Next()); p.AfterRevision != 2 || p.Revision != 3 {
+		t.Errorf("after the straggler's order comes (%d, %d], want (2, 3]", p.AfterRevision, p.Revision)
+	}
+	// What only the straggler handed over is pushed: nothing is lost, whatever the
+	// epochs say.
+	b.epoch = 6
+	b.send("sub_1", "ep_1")
+	if p := decode(t, rc.Next()); p.AfterRevision != 3 || p.Revision != 4 {
+		t.Errorf("what the straggler alone handed over is (%d, %d], want (3, 4]", p.AfterRevision, p.Revision)
+	}
 }

@@ -43,6 +43,7 @@ type item struct {
 	first           time.Time           // when the first of them began
 	owed            track.Revision      // of its row: what is owed beyond revision
 	clear           bool                // its subscription has no row
+	straggler       bool                // see [shard.straggles]
 }
 
 // queue is what of one subscription is in memory.
@@ -54,6 +55,20 @@ type queue struct {
 	clear bool
 	// uncommitted counts changes of its row that are not committed yet.
 	uncommitted int
+}
+
+// newest is the newest revision that is on its way; 0 for none.
+func (q *queue) newest() (newest track.Revision) {
+	if q == nil {
+		return 0
+	}
+	if q.current != nil {
+		newest = q.current.revision
+	}
+	for _, it := range q.waiting {
+		newest = max(newest, it.revision)
+	}
+	return newest
 }
 
 func (q *queue) idle() bool { return len(q.waiting) == 0 && !q.inFlight && q.uncommitted == 0 }

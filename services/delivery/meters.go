@@ -15,8 +15,8 @@ import (
 
 // meters of delivery. None has an endpoint or a tenant among its labels.
 type meters struct {
-	attempts, owed, unreadable, events, webhooks, refused, commitFailures metric.Int64Counter
-	latency                                                               metric.Float64Histogram
+	attempts, owed, unreadable, events, webhooks, refused, commitFailures, stragglers metric.Int64Counter
+	latency, matched                                                                  metric.Float64Histogram
 }
 
 func newMeters(provider metric.MeterProvider, s *Service) (m meters, err error) {
@@ -33,12 +33,17 @@ func newMeters(provider metric.MeterProvider, s *Service) (m meters, err error) 
 	m.events = counter("events", "Operational events published, by kind.")
 	m.webhooks = counter("webhooks", "Posts of operational events, by outcome: acknowledged, failed, dropped after the last try, unreadable.")
 	m.refused = counter("refused", "Outcomes that PostgreSQL refuses and that were set aside: any is a fault.")
+	m.stragglers = counter("stragglers", "Orders of an instance that no longer owned its shard of matching, and that say nothing new.")
 	m.commitFailures = counter("commit_failures", "Times that outcomes could not be committed and were tried again.")
-	var failed error
-	m.latency, failed = meter.Float64Histogram("posthaste_delivery_latency", metric.WithUnit("s"),
-		metric.WithDescription("Time from taking in a push's newest event to its acknowledgement."),
-		metric.WithExplicitBucketBoundaries(.002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 15, 60, 600, 3600, 86400))
-	errs = append(errs, failed, observe(meter, s))
+	histogram := func(name, text string) metric.Float64Histogram {
+		h, err := meter.Float64Histogram("posthaste_delivery_"+name, metric.WithUnit("s"), metric.WithDescription(text),
+			metric.WithExplicitBucketBoundaries(.002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 15, 60, 600, 3600, 86400))
+		errs = append(errs, err)
+		return h
+	}
+	m.latency = histogram("latency", "Time from taking in a push's newest event to its acknowledgement.")
+	m.matched = histogram("matched_latency", "Time from storing a push's order to its acknowledgement, of pushes that needed no row.")
+	errs = append(errs, observe(meter, s))
 	if err := errors.Join(errs...); err != nil {
 		return m, fmt.Errorf("make the instruments of delivery: %w", err)
 	}

@@ -29,6 +29,7 @@ type (
 		Salvage(ctx context.Context, l pg.Lease, o *pg.Outcomes, now time.Time, event func(pg.Refusal) (*pg.OpsEvent, error)) ([]pg.Refusal, error)
 		Due(ctx context.Context, endpoint string, now time.Time, first []string, limit, most int) (pg.DueOwed, error)
 		OwedAmong(ctx context.Context, subscriptions []string) (map[string]bool, error)
+		MatchEpochs(ctx context.Context) (map[uint32]uint64, error)
 		OwedEndpoints(ctx context.Context, slots []subject.Slot) ([]string, error)
 		Acknowledgements(ctx context.Context, subscriptions []string) (map[string]track.Revision, error)
 		CancelledSince(ctx context.Context, since time.Time) ([]string, error)
@@ -115,6 +116,7 @@ const (
 type Service struct {
 	cfg    Config
 	owner  string
+	share  *pg.Share
 	meters meters
 
 	mu     sync.Mutex
@@ -139,6 +141,7 @@ func New(cfg Config) (*Service, error) {
 		cfg.RetryScale = 1
 	}
 	s := &Service{cfg: cfg, owner: rand.Text(), shards: map[*shard]bool{}}
+	s.share = pg.NewShare("delivery", s.owner, cfg.Shards, cfg.Lease)
 	var err error
 	s.meters, err = newMeters(cfg.Meter, s)
 	return s, err
@@ -173,7 +176,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 func (s *Service) runShard(ctx context.Context, index int, durable string) error {
 	slots := subject.ShardSlots(index, s.cfg.Shards)
-	opts := pg.LeaseOptions{Name: fmt.Sprint("delivery-", index), Owner: s.owner, TTL: s.cfg.Lease, Pause: retryPause, Log: s.cfg.Log}
+	opts := pg.LeaseOptions{Name: fmt.Sprint("delivery-", index), Owner: s.owner, TTL: s.cfg.Lease, Pause: retryPause, Share: s.share, Log: s.cfg.Log}
 	return s.cfg.Store.Hold(ctx, opts, func(ctx, owned context.Context, l pg.Lease) error {
 		c, err := s.cfg.Consume(ctx, stream.ConsumerOptions{
 			Stream: stream.Push, Durable: durable, Kind: "push", Slots: slots,

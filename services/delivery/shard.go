@@ -41,7 +41,8 @@ type shard struct {
 	unacknowledged int
 	// sequence is the consumer's, of the message taken last.
 	sequence uint64
-	astray   uint64 // sequence when messages were seen to be astray; 0 for never
+	astray   uint64            // sequence when messages were seen to be astray; 0 for never
+	epochs   map[uint32]uint64 // of shards of matching, the newest known
 	stopping bool
 	failed   error
 
@@ -85,6 +86,9 @@ func (s *shard) run(ctx context.Context, c consumer) error {
 		return err
 	}
 	if err := s.lanesOf(ctx, ids, false); err != nil {
+		return err
+	}
+	if s.epochs, err = s.cfg.Store.MatchEpochs(ctx); err != nil {
 		return err
 	}
 	if s.takenOver, err = c.TakeOver(ctx); err != nil {
@@ -225,7 +229,9 @@ func (s *shard) take(ctx context.Context, batch []*stream.Received) error {
 		if s.lanes[o.GetEndpointId()] == nil {
 			endpoints = append(endpoints, o.GetEndpointId())
 		}
-		if m.Seq <= s.takenOver || m.Redelivered || unsettled {
+		straggler := s.straggles(&o)
+		orders[len(orders)-1].straggler = straggler
+		if m.Seq <= s.takenOver || m.Redelivered || unsettled || straggler {
 			doubtful = append(doubtful, o.GetSubscriptionId())
 		}
 	}
@@ -250,7 +256,14 @@ func (s *shard) take(ctx context.Context, batch []*stream.Received) error {
 		l := s.lanes[of[i]]
 		_, cancelled := s.cancelled[it.sub]
 		switch covered := l.covered[it.sub]; {
+		case it.straggler && max(l.queues[it.sub].newest(), s.pending.outcomes.Acknowledged[it.sub]) >= it.revision:
+			// Its successor's is on its way, or just acknowledged.
+			s.meters.stragglers.Add(ctx, 1)
+			s.pending.done = append(s.pending.done, it.msg)
 		case cancelled, it.revision <= done[it.sub], it.revision <= covered:
+			if it.straggler {
+				s.meters.stragglers.Add(ctx, 1)
+			}
 			if it.revision >= covered {
 				delete(l.covered, it.sub)
 			}
@@ -260,6 +273,27 @@ func (s *shard) take(ctx context.Context, batch []*stream.Received) error {
 		}
 	}
 	return nil
+}
+
+// straggles says whether an order was handed over by an instance that no longer
+// owned its shard of matching, and didn't know: orders of its successor were here
+// before, and this one is behind them. After a change of owners all orders are
+// compared with what is acknowledged for a while, since a straggler's may have come
+// first.
+func (s *shard) straggles(o *pipelinev1.PushOrder) bool {
+	known := s.epochs[o.GetMatchShard()]
+	switch epoch := o.GetMatchEpoch(); {
+	case epoch == 0 || epoch == known:
+		return false
+	case epoch < known:
+		return true
+	default:
+		s.epochs[o.GetMatchShard()] = epoch
+		if known != 0 {
+			s.settled = s.cfg.Now().Add(settleTime)
+		}
+		return false
+	}
 }
 
 // sieve asks which pushes to draining lanes have no row in their way.

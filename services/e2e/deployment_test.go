@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/posthaste/posthaste/pkg/client"
 	"github.com/posthaste/posthaste/services/internal/app"
 	"github.com/posthaste/posthaste/services/internal/embedded"
@@ -68,6 +70,14 @@ func startAllInOne(t *testing.T) *deployment {
 
 func startFourServices(t *testing.T) *deployment {
 	t.Helper()
+	d, _ := startServices(t, 1)
+	return d
+}
+
+// startServices starts so many instances of each service, on one NATS and one
+// database. Clients are connected to the last of them.
+func startServices(t *testing.T, instances int, args ...string) (*deployment, *pgxpool.Pool) {
+	t.Helper()
 	nats, err := embedded.StartNATS(t.Context(), embedded.NATSConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", MaxStore: 2 << 30})
 	if err != nil {
 		t.Fatal(err)
@@ -79,15 +89,16 @@ func startFourServices(t *testing.T) *deployment {
 			t.Error(err)
 		}
 	})
-	database := testkit.PostgreSQL(t).Config().ConnString()
+	pool := testkit.PostgreSQL(t)
+	database := pool.Config().ConnString()
 	var processes []*process
-	for _, program := range []string{app.Ingest, app.Normalizer, app.Subscription, app.Delivery} {
-		processes = append(processes, &process{program: program, args: []string{
+	for _, program := range slices.Repeat([]string{app.Ingest, app.Normalizer, app.Subscription, app.Delivery}, instances) {
+		processes = append(processes, &process{program: program, args: append([]string{
 			"--nats-url=nats://" + nats.Addr(), "--database-url=" + database, "--database-volatile",
 			"--stream-raw-max-bytes=256MiB", "--stream-trace-max-bytes=256MiB", "--stream-push-max-bytes=256MiB", "--stream-rejected-max-bytes=64MiB",
-		}})
+		}, args...)})
 	}
-	return newDeployment(t, processes...)
+	return newDeployment(t, processes...), pool
 }
 
 func newDeployment(t *testing.T, processes ...*process) *deployment {
@@ -129,8 +140,14 @@ func (d *deployment) connect() {
 			d.HTTP, d.Reports = "http://"+p.http, dial(p.grpc)
 			d.Control = d.Reports
 		case app.Ingest:
+			if d.Reports != nil {
+				_ = d.Reports.Close()
+			}
 			d.HTTP, d.Reports = "http://"+p.http, dial(p.grpc)
 		case app.Subscription:
+			if d.Control != nil {
+				_ = d.Control.Close()
+			}
 			d.Control = dial(p.grpc)
 		}
 	}

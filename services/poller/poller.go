@@ -142,9 +142,10 @@ func (p *Poller) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.listen(ctx) })
 	group.Go(func() error { return p.forget(ctx) })
+	share := pg.NewShare("poll", p.owner, len(p.workers), p.cfg.Lease)
 	for _, w := range p.workers {
 		group.Go(func() error {
-			opts := pg.LeaseOptions{Name: "poll-" + w.source.Code, Owner: p.owner, TTL: p.cfg.Lease, Pause: retryAfterFault, Log: p.cfg.Log}
+			opts := pg.LeaseOptions{Name: "poll-" + w.source.Code, Owner: p.owner, TTL: p.cfg.Lease, Pause: retryAfterFault, Share: share, Log: p.cfg.Log}
 			return p.cfg.Queue.Hold(ctx, opts, w.work)
 		})
 	}

@@ -91,6 +91,7 @@ type MatcherConfig struct {
 type Matcher struct {
 	cfg    MatcherConfig
 	owner  string
+	share  *pg.Share
 	shards []*shard
 	meters meters
 }
@@ -110,6 +111,7 @@ func NewMatcher(cfg MatcherConfig) (*Matcher, error) {
 		cfg.LevelAge = time.Minute
 	}
 	m := &Matcher{cfg: cfg, owner: rand.Text()}
+	m.share = pg.NewShare("subscription", m.owner, cfg.Shards, cfg.Lease)
 	var err error
 	if m.meters, err = newMeters(cfg.Meter); err != nil {
 		return nil, err
@@ -175,7 +177,7 @@ func (s *shard) wake() {
 // run works on the shard whenever it is owned. A batch in progress is finished
 // under the lease when the context ends, so that a stop repeats nothing.
 func (s *shard) run(ctx context.Context) error {
-	opts := pg.LeaseOptions{Name: fmt.Sprint("subscription-", s.index), Owner: s.owner, TTL: s.cfg.Lease, Pause: retryAfter, Log: s.cfg.Log}
+	opts := pg.LeaseOptions{Name: fmt.Sprint("subscription-", s.index), Owner: s.owner, TTL: s.cfg.Lease, Pause: retryAfter, Share: s.share, Log: s.cfg.Log}
 	return s.cfg.Matching.Hold(ctx, opts, s.work)
 }
 

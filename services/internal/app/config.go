@@ -75,7 +75,7 @@ type LogConfig struct {
 
 // OpsConfig is about the server for operators.
 type OpsConfig struct {
-	Listen string `default:"127.0.0.1:9464" help:"Address of /metrics, /healthz, /readyz and /debug/pprof. It has no authentication."`
+	Listen string `default:"127.0.0.1:9464" help:"Address of /metrics, /livez, /startupz, /readyz and /debug/pprof. It has no authentication."`
 }
 
 // TraceConfig is about OpenTelemetry traces. Whether and where they are exported
@@ -269,6 +269,7 @@ func (c *PollConfig) check(bad func(format string, args ...any)) {
 type WorkConfig struct {
 	LevelAge time.Duration `hidden:"" default:"1m" help:"How old at least is what the level check calls lost. Tests only."`
 	Shards   int           `default:"1" help:"Parts that normalizing, matching and delivery are divided into, 1 to 64; the most instances that can share the work. All instances must agree."`
+	Lease    time.Duration `default:"10s" help:"How long the parts of an instance that says nothing stay its own, before others take them over; 8s at least."`
 	// RetryScale is for tests: with 0.001 three days are five minutes.
 	RetryScale       float64       `name:"retry-scale" hidden:"" default:"1" help:"Multiplies the times of retry policies. Tests only."`
 	AttemptRetention time.Duration `default:"720h" help:"How long the log of attempts is kept; it goes a whole day at a time."`
@@ -299,6 +300,9 @@ func (c *Config) Validate() error {
 	}
 	c.Poll.check(bad)
 	c.Privacy.check(bad)
+	if c.Work.Lease != 0 && c.Work.Lease < 8*time.Second {
+		bad("--lease is %s and must be 8s at least", c.Work.Lease)
+	}
 	if c.Work.Shards < 1 || c.Work.Shards > 64 {
 		bad("--shards is %d and must be from 1 to 64", c.Work.Shards)
 	}

@@ -34,7 +34,7 @@ func startDelivery(_ context.Context, env *Env) (func(context.Context) error, er
 			return stream.TrimAcknowledged(ctx, env.JetStream, stream.Push, durables)
 		},
 		Mask:   env.Config.Privacy.masks,
-		Shards: env.Config.Work.Shards, Retention: env.Config.Work.AttemptRetention,
+		Shards: env.Config.Work.Shards, Lease: env.Config.Work.Lease, Retention: env.Config.Work.AttemptRetention,
 		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: env.now, Random: rand.Float64,
 	})
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
-	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/obs"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
@@ -29,17 +28,15 @@ const rawDurable = "normalizer-raw-"
 const rawPrefetch = 400
 
 // startNormalizer starts the service that makes canonical traces of what was taken in.
-func startNormalizer(ctx context.Context, env *Env) (func(context.Context) error, error) {
+func startNormalizer(_ context.Context, env *Env) (func(context.Context) error, error) {
 	trace := stream.NewPublisher(env.JetStream, stream.Trace, stream.PublisherOptions{})
 	rejected := stream.NewPublisher(env.JetStream, stream.Rejected, stream.PublisherOptions{})
-	stop, err := env.eachShard("normalizer", func(shard int, slots []subject.Slot) (func(context.Context) error, func(), error) {
-		durable := rawDurable + strconv.Itoa(shard)
-		raw, err := stream.NewConsumer(ctx, env.JetStream, stream.ConsumerOptions{Stream: stream.Raw, Durable: durable, Kind: "raw", Slots: slots, MaxAckPending: rawMaxAckPending, Prefetch: rawPrefetch})
-		if err != nil {
-			return nil, nil, err
-		}
+	consumer := func(shard int) stream.ConsumerOptions {
+		return stream.ConsumerOptions{Stream: stream.Raw, Durable: rawDurable + strconv.Itoa(shard), Kind: "raw", MaxAckPending: rawMaxAckPending, Prefetch: rawPrefetch}
+	}
+	stop := env.eachShard("normalizer", consumer, func(ctx context.Context, shard int, raw *stream.Consumer) error {
 		s, err := normalizer.New(normalizer.Config{
-			Raw: raw, Consumer: durable, Trace: trace, Rejected: rejected,
+			Raw: raw, Consumer: rawDurable + strconv.Itoa(shard), Trace: trace, Rejected: rejected,
 			Newest: env.lastTraces,
 			History: func(ctx context.Context, waybills []track.Waybill) (map[track.Waybill]*trackingv1.TraceUpdate, error) {
 				return pg.History(ctx, env.PG, waybills)
@@ -48,14 +45,10 @@ func startNormalizer(ctx context.Context, env *Env) (func(context.Context) error
 			Log:        env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: env.now,
 		})
 		if err != nil {
-			raw.Stop()
-			return nil, nil, err
+			return err
 		}
-		return s.Run, raw.Stop, nil
+		return s.Run(ctx)
 	})
-	if err != nil {
-		return func(ctx context.Context) error { return closing(stop(ctx), trace, rejected) }, err
-	}
 	stopAudit, err := startRawAudit(env) //nolint:contextcheck // what it starts or ends outlives the caller
 	return func(ctx context.Context) error {
 		return closing(errors.Join(stopAudit(ctx), stop(ctx)), trace, rejected)

@@ -31,7 +31,7 @@ func startPoller(_ context.Context, env *Env) (func(context.Context) error, erro
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	p, err := poller.New(poller.Config{
-		Queue: pg.NewPolls(env.PG), Raw: raw, Rejected: rejected, Sources: sources, Client: client,
+		Queue: pg.NewPolls(env.PG), Lease: env.Config.Work.Lease, Raw: raw, Rejected: rejected, Sources: sources, Client: client,
 		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: env.now, Random: rand.Float64,
 	})
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 
 	recognitionv1 "github.com/posthaste/posthaste/pkg/api/posthaste/recognition/v1"
 	trackingv1 "github.com/posthaste/posthaste/pkg/api/posthaste/tracking/v1"
-	"github.com/posthaste/posthaste/pkg/subject"
 	"github.com/posthaste/posthaste/services/internal/pg"
 	"github.com/posthaste/posthaste/services/internal/stream"
 	"github.com/posthaste/posthaste/services/query"
@@ -18,7 +17,7 @@ import (
 const projectBatch = 2000
 
 // startQuery starts the service that answers what is known of waybills, pushes and attempts.
-func startQuery(ctx context.Context, env *Env) (func(context.Context) error, error) {
+func startQuery(_ context.Context, env *Env) (func(context.Context) error, error) {
 	store := pg.NewQuery(env.PG)
 	trackingv1.RegisterWaybillServiceServer(env.GRPC, query.New(query.Config{
 		Store: store,
@@ -36,25 +35,18 @@ func startQuery(ctx context.Context, env *Env) (func(context.Context) error, err
 	recognitionv1.RegisterRecognitionServiceServer(env.GRPC, query.NewRecognitions(memory, env.Log))
 	learner := query.NewLearner(query.LearnerConfig{Memory: memory, Log: env.Log, Now: env.now})
 	stopLearner := env.run("query-learner", learner.Run)
-	stop, err := env.eachShard("query", func(shard int, slots []subject.Slot) (func(context.Context) error, func(), error) {
-		c, err := stream.NewConsumer(ctx, env.JetStream, stream.ConsumerOptions{
-			Stream: stream.Trace, Durable: "query-project-" + strconv.Itoa(shard), Kind: "trace", Slots: slots, MaxBatch: projectBatch,
-		})
-		if err != nil {
-			return nil, nil, err
-		}
+	consumer := func(shard int) stream.ConsumerOptions {
+		return stream.ConsumerOptions{Stream: stream.Trace, Durable: "query-project-" + strconv.Itoa(shard), Kind: "trace", MaxBatch: projectBatch}
+	}
+	stop := env.eachShard("query", consumer, func(ctx context.Context, shard int, c *stream.Consumer) error {
 		p, err := query.NewProjector(query.ProjectorConfig{
 			Trace: c, Store: store, Observe: learner.Observe, Shard: shard, Log: env.Log, Meter: env.Telemetry.Meter, Now: env.now,
 		})
 		if err != nil {
-			c.Stop()
-			return nil, nil, err
+			return err
 		}
-		return p.Run, c.Stop, nil
+		return p.Run(ctx)
 	})
-	if err != nil {
-		return func(ctx context.Context) error { return errors.Join(stop(ctx), stopLearner(ctx)) }, err
-	}
 	stopLevel, err := startTraceLevel(env) //nolint:contextcheck // what it starts or ends outlives the caller
 	return func(ctx context.Context) error { return errors.Join(stopLevel(ctx), stop(ctx), stopLearner(ctx)) }, err
 }

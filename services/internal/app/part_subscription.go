@@ -58,7 +58,7 @@ func startSubscription(ctx context.Context, env *Env) (func(context.Context) err
 		Oldest: func(ctx context.Context) (time.Time, bool, error) {
 			return stream.Oldest(ctx, env.JetStream, stream.Push)
 		},
-		Shards: env.Config.Work.Shards, LevelAge: env.Config.Work.LevelAge,
+		Shards: env.Config.Work.Shards, Lease: env.Config.Work.Lease, LevelAge: env.Config.Work.LevelAge,
 		Log: env.Log, Meter: env.Telemetry.Meter, Messaging: obs.NewMessaging(env.Telemetry.Tracer), Now: env.now,
 	})
 	if err != nil {

@@ -52,6 +52,7 @@ func table() []part {
 		{name: "delivery", needs: []string{"streams", "postgres"}, start: startDelivery},
 		{name: "poller", needs: []string{"streams", "postgres"}, start: startPoller},
 
+		{name: "lag", needs: []string{"streams", "telemetry"}, start: startLag},
 		{name: "rest", needs: []string{"grpc", "http"}, start: startREST},
 
 		// Servers take calls when all that they serve is there.
@@ -65,13 +66,13 @@ func table() []part {
 var programs = map[string][]string{
 	Ingest:       {"ingest", "rest", "grpc-serve", "http-serve", "ready"},
 	Normalizer:   {"normalizer", "ready"},
-	Subscription: {"subscription", "compat", "query", "resend", "privacy", "rest", "grpc-serve", "http-serve", "ready"},
+	Subscription: {"subscription", "compat", "query", "resend", "privacy", "lag", "rest", "grpc-serve", "http-serve", "ready"},
 	Delivery:     {"delivery", "ready"},
 	Poller:       {"poller", "ready"},
 	AllInOne: {
 		"embedded-nats", "embedded-postgres",
 		"ingest", "normalizer", "subscription", "compat", "query", "resend", "privacy", "delivery", "poller",
-		"rest", "grpc-serve", "http-serve", "ready",
+		"lag", "rest", "grpc-serve", "http-serve", "ready",
 	},
 }
 

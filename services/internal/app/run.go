@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
 	"github.com/posthaste/posthaste/services/internal/obs"
 )
@@ -158,6 +159,9 @@ func (a *App) Addresses() Addresses {
 	}
 	return out
 }
+
+// Instruments are all that the program measures, by name.
+func (a *App) Instruments() []sdkmetric.Instrument { return a.env.Telemetry.Instruments() }
 
 // Run runs a program until a signal ends it or a part fails. meanwhile, if not
 // nil, is called when the program is ready; when it returns, the program stops,

@@ -19,10 +19,11 @@ type Check func(ctx context.Context) error
 
 // Health knows whether this process can do its work. It starts as not ready.
 type Health struct {
-	mu     sync.Mutex
-	reason string // why it doesn't serve, empty when it does
-	checks map[string]Check
-	hints  map[string]bool // checks that don't decide
+	mu      sync.Mutex
+	started bool   // it served once
+	reason  string // why it doesn't serve, empty when it does
+	checks  map[string]Check
+	hints   map[string]bool // checks that don't decide
 }
 
 // NewHealth makes a Health that doesn't serve yet.
@@ -55,6 +56,14 @@ func (h *Health) set(reason string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.reason = reason
+	h.started = h.started || reason == ""
+}
+
+// Started says whether the process has been ready to serve, now or before.
+func (h *Health) Started() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.started
 }
 
 // Report is the state of the process at one moment.

@@ -230,6 +230,16 @@ func TestOps_TellsTheTruth(t *testing.T) {
 	if r := ready(503); r.Reason != "starting" || len(r.Checks) != 2 {
 		t.Errorf("report: %+v", r)
 	}
+	started := func(want int) {
+		t.Helper()
+		if code, _ := get(t, base+"/startupz"); code != want {
+			t.Errorf("startupz is %d, want %d", code, want)
+		}
+		if code, _ := get(t, base+"/livez"); code != 200 {
+			t.Errorf("livez is %d though the process lives", code)
+		}
+	}
+	started(503)
 	h.Serve()
 	ready(200)
 	broken = errors.New("connection refused")
@@ -239,6 +249,7 @@ func TestOps_TellsTheTruth(t *testing.T) {
 	if code, _ := get(t, base+"/healthz"); code != 200 {
 		t.Errorf("healthz is %d though the process lives", code)
 	}
+	started(200) // a neighbour that is away starts nothing anew
 	broken = nil
 	h.Drain("stopping")
 	if r := ready(503); r.Reason != "stopping" {

@@ -29,6 +29,8 @@ type OpsConfig struct {
 //
 //	/metrics      Prometheus
 //	/healthz      200 while the process runs; says nothing of its neighbours
+//	/livez        the same, under the name that Kubernetes uses
+//	/startupz     200 once all is started, 503 before; whatever happens later
 //	/readyz       200 or 503, with the outcome of every check as JSON
 //	/debug/pprof  profiles
 type Ops struct {
@@ -82,6 +84,16 @@ func opsHandler(cfg OpsConfig) http.Handler {
 	mux.Handle("GET /metrics", cfg.Metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]bool{"alive": true})
+	})
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]bool{"alive": true})
+	})
+	mux.HandleFunc("GET /startupz", func(w http.ResponseWriter, _ *http.Request) {
+		code, started := http.StatusOK, cfg.Health.Started()
+		if !started {
+			code = http.StatusServiceUnavailable
+		}
+		answer(w, code, map[string]bool{"started": started})
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		report := cfg.Health.Report(r.Context())

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -47,7 +48,10 @@ type Telemetry struct {
 	Meter metric.MeterProvider
 
 	registry *prometheus.Registry
-	stops    []func(context.Context) error
+
+	mu          sync.Mutex
+	instruments []sdkmetric.Instrument
+	stops       []func(context.Context) error
 }
 
 // NewTelemetry makes the providers. Shut it down.
@@ -81,7 +85,7 @@ func (t *Telemetry) startMetrics(res *resource.Resource) error {
 	if err != nil {
 		return fmt.Errorf("start metrics: %w", err)
 	}
-	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithResource(res))
+	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithResource(res), sdkmetric.WithView(t.note))
 	t.Meter = provider
 	t.stops = append(t.stops, provider.Shutdown)
 	return nil
@@ -108,6 +112,26 @@ func (t *Telemetry) startTraces(ctx context.Context, cfg Config, res *resource.R
 	t.Tracer = provider
 	t.stops = append(t.stops, provider.Shutdown)
 	return nil
+}
+
+// note remembers an instrument that is made, and changes nothing.
+func (t *Telemetry) note(i sdkmetric.Instrument) (sdkmetric.Stream, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !slices.ContainsFunc(t.instruments, func(o sdkmetric.Instrument) bool { return o.Name == i.Name }) {
+		t.instruments = append(t.instruments, i)
+	}
+	return sdkmetric.Stream{}, false
+}
+
+// Instruments are those that were made, by name: what the metrics may show,
+// whether something was measured or not.
+func (t *Telemetry) Instruments() []sdkmetric.Instrument {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := slices.Clone(t.instruments)
+	slices.SortFunc(list, func(a, b sdkmetric.Instrument) int { return strings.Compare(a.Name, b.Name) })
+	return list
 }
 
 // MetricsHandler serves the metrics to Prometheus.

@@ -27,6 +27,11 @@ func (d *Delivery) Commit(ctx context.Context, l Lease, o *Outcomes, now time.Ti
 	return CommitOutcomes(ctx, d.pool, l, o, now, again)
 }
 
+// MatchEpochs is [Epochs] of the shards of matching.
+func (d *Delivery) MatchEpochs(ctx context.Context) (map[uint32]uint64, error) {
+	return Epochs(ctx, d.pool, "subscription-")
+}
+
 // Due is [Due] with the store's pool.
 func (d *Delivery) Due(ctx context.Context, endpoint string, now time.Time, first []string, limit, most int) (DueOwed, error) {
 	return Due(ctx, d.pool, endpoint, now, first, limit, most)

@@ -17,6 +17,12 @@ type LeaseOptions struct {
 	TTL time.Duration
 	// Pause is between attempts to acquire it, and after work that failed.
 	Pause time.Duration
+	// Share divides the leases of a group among instances; nil takes what is free.
+	Share *Share
+	// Loose keeps working while PostgreSQL can't say whose the lease is, and without
+	// a lease when it was away for the lease's time: for work in which two can do no
+	// harm. The lease's epoch is 0 then.
+	Loose bool
 	Log   *slog.Logger
 }
 
@@ -24,18 +30,27 @@ type LeaseOptions struct {
 // does, it does under owned, which ends when the lease may pass on; ctx asks it to
 // finish.
 func Hold(ctx context.Context, pool *pgxpool.Pool, opts LeaseOptions, work func(ctx, owned context.Context, l Lease) error) error {
+	defer opts.Share.join(pool)()
 	pause := time.NewTicker(opts.Pause)
 	defer pause.Stop()
+	answered := time.Now() // when PostgreSQL did last
 	for {
-		l, ok, err := Acquire(ctx, pool, opts.Name, opts.Owner, opts.TTL)
-		if ok {
-			err = own(ctx, pool, opts, l, work)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			opts.Log.WarnContext(ctx, "a lease was let go; it is taken up again", "lease", opts.Name, "error", err)
+		if opts.Share.take(ctx, pool, opts.Name) {
+			l, ok, err := opts.acquire(ctx, pool)
+			away := err != nil && time.Since(answered) >= opts.TTL
+			switch {
+			case ok:
+				err = own(ctx, pool, opts, l, work)
+			case away && opts.Loose:
+				err = unleased(ctx, pool, opts, work)
+			}
+			if ok || away || err == nil {
+				answered = time.Now()
+			}
+			opts.Share.letGo(pool, opts.Name, ok && err != nil && ctx.Err() == nil)
+			if ctx.Err() == nil && err != nil {
+				opts.Log.WarnContext(ctx, "a lease was let go; it is taken up again", "lease", opts.Name, "error", err)
+			}
 		}
 		select {
 		case <-pause.C:
@@ -43,6 +58,44 @@ func Hold(ctx context.Context, pool *pgxpool.Pool, opts LeaseOptions, work func(
 			return ctx.Err()
 		}
 	}
+}
+
+// acquire is [Acquire] that doesn't wait for long.
+func (o LeaseOptions) acquire(ctx context.Context, pool *pgxpool.Pool) (Lease, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.TTL/renewals)
+	defer cancel()
+	return Acquire(ctx, pool, o.Name, o.Owner, o.TTL)
+}
+
+// unleased works until PostgreSQL says again whose the lease is.
+func unleased(ctx context.Context, pool *pgxpool.Pool, opts LeaseOptions, work func(ctx, owned context.Context, l Lease) error) error {
+	opts.Log.WarnContext(ctx, "PostgreSQL is away; work goes on without a lease", "lease", opts.Name)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		ticks := time.NewTicker(opts.Pause)
+		defer ticks.Stop()
+		for {
+			select {
+			case <-ticks.C:
+			case <-ctx.Done():
+				return
+			}
+			if _, _, err := opts.acquire(ctx, pool); err == nil {
+				cancel()
+				return
+			}
+		}
+	})
+	err := work(ctx, context.WithoutCancel(ctx), Lease{Name: opts.Name, Owner: opts.Owner})
+	ended := ctx.Err() != nil
+	cancel()
+	asking.Wait()
+	if ended {
+		return nil // PostgreSQL is there again, or all ends
+	}
+	return err
 }
 
 // Within is ctx, which ends with owned too: for work of which nothing need be
@@ -58,9 +111,15 @@ func Within(ctx, owned context.Context) (context.Context, context.CancelFunc) {
 
 func own(ctx context.Context, pool *pgxpool.Pool, opts LeaseOptions, l Lease, work func(ctx, owned context.Context, l Lease) error) error {
 	owned, lose := context.WithCancelCause(context.WithoutCancel(ctx))
+	working, give := context.WithCancel(ctx)
+	defer give()
 	var renewing sync.WaitGroup
-	renewing.Go(func() { renew(owned, pool, opts, lose) })
-	err := work(ctx, owned, l)
+	renewing.Go(func() { renew(owned, pool, opts, lose, give) })
+	err := work(working, owned, l)
+	if working.Err() != nil && ctx.Err() == nil {
+		opts.Log.InfoContext(ctx, "a lease is left to another instance", "lease", opts.Name)
+		err = nil
+	}
 	if cause := context.Cause(owned); cause != nil {
 		err = cause
 	}
@@ -75,14 +134,21 @@ func own(ctx context.Context, pool *pgxpool.Pool, opts LeaseOptions, l Lease, wo
 	return errors.Join(err, l.Release(release, pool))
 }
 
+// renewals are tried in a lease's time.
+const renewals = 3
+
 // renew keeps the lease. When it could not for most of the lease's time, the
-// work ends: somebody else may begin soon.
-func renew(ctx context.Context, pool *pgxpool.Pool, opts LeaseOptions, lose context.CancelCauseFunc) {
-	const parts = 3
-	ticks := time.NewTicker(opts.TTL / parts)
+// work ends, unless it is loose: somebody else may begin soon. It asks the work to
+// finish when the lease is another instance's share.
+func renew(ctx context.Context, pool *pgxpool.Pool, opts LeaseOptions, lose context.CancelCauseFunc, give func()) {
+	ticks := time.NewTicker(opts.TTL / renewals)
 	defer ticks.Stop()
-	left := opts.TTL * (parts - 1) / parts
-	deadline := time.AfterFunc(left, func() { lose(ErrLeaseLost) })
+	left := opts.TTL * (renewals - 1) / renewals
+	deadline := time.AfterFunc(left, func() {
+		if !opts.Loose {
+			lose(ErrLeaseLost)
+		}
+	})
 	defer deadline.Stop()
 	for {
 		select {
@@ -90,14 +156,18 @@ func renew(ctx context.Context, pool *pgxpool.Pool, opts LeaseOptions, lose cont
 		case <-ctx.Done():
 			return
 		}
-		_, ok, err := Acquire(ctx, pool, opts.Name, opts.Owner, opts.TTL)
+		_, ok, err := opts.acquire(ctx, pool)
 		switch {
-		case err != nil:
+		case err != nil && ctx.Err() == nil:
 			opts.Log.WarnContext(ctx, "a lease could not be renewed", "lease", opts.Name, "error", err)
+		case err != nil:
 		case !ok:
 			lose(ErrLeaseLost)
 		default:
 			deadline.Reset(left)
+			if opts.Share.excess(ctx, pool, opts.Name) {
+				give()
+			}
 		}
 	}
 }

@@ -69,3 +69,19 @@ func (l Lease) Check(ctx context.Context, tx pgx.Tx) error {
 	}
 	return nil
 }
+
+// Epochs are those of leases named by a prefix and a number, by number.
+func Epochs(ctx context.Context, pool *pgxpool.Pool, prefix string) (map[uint32]uint64, error) {
+	const query = `SELECT substr(name, length($1) + 1)::bigint, epoch FROM lease WHERE starts_with(name, $1) AND substr(name, length($1) + 1) ~ '^[0-9]{1,4}$'`
+	rows, err := pool.Query(ctx, query, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("read the epochs of %s: %w", prefix, err)
+	}
+	epochs := map[uint32]uint64{}
+	var number uint32
+	var epoch uint64
+	if _, err := pgx.ForEachRow(rows, []any{&number, &epoch}, func() error { epochs[number] = epoch; return nil }); err != nil {
+		return nil, fmt.Errorf("read the epochs of %s: %w", prefix, err)
+	}
+	return epochs, nil
+}

@@ -41,6 +41,8 @@ func OpenLazily(url string, maxConns int32) (*pgxpool.Pool, error) {
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
 	// Times are read and written in UTC whatever the server's zone.
 	cfg.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	// An instance that froze in a transaction keeps no lock from its successor.
+	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "5s"
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "posthaste"
 	}

@@ -78,6 +78,11 @@ func (r *Received) end(nak bool, delay time.Duration) (err error) {
 	return nil
 }
 
+// PullExpiry is how long the server remembers that a reader asked for messages. One
+// that hangs gets no more after that: shorter than a lease, so that whoever takes
+// over doesn't share with it.
+const PullExpiry = 5 * time.Second
+
 // Consumer hands out the messages of a durable consumer in batches. It is for
 // one goroutine.
 type Consumer struct {
@@ -135,7 +140,7 @@ func (c *Consumer) start() error {
 		case p.msgs <- m:
 		case <-p.stop:
 		}
-	}, jetstream.PullMaxMessages(c.opts.Prefetch))
+	}, jetstream.PullMaxMessages(c.opts.Prefetch), jetstream.PullExpiry(PullExpiry))
 	if err != nil {
 		return fmt.Errorf("consume %s: %w", c.opts.Durable, err)
 	}

@@ -292,7 +292,13 @@ type PushOrder struct {
 	// The body, rendered: a repeat sends the same bytes.
 	Body []byte `protobuf:"bytes,9,opt,name=body,proto3" json:"body,omitempty"`
 	// When the newest event of the range was taken in, for latency figures.
-	ReceiveTime   *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	// The shard of matching that the order comes from.
+	MatchShard uint32 `protobuf:"varint,11,opt,name=match_shard,json=matchShard,proto3" json:"match_shard,omitempty"`
+	// The epoch of the lease under which that shard was owned; 0 in orders from
+	// before there was this field. An order of an epoch that has ended is a
+	// straggler's: its successor has handed over, or will, all that it says.
+	MatchEpoch    uint64 `protobuf:"varint,12,opt,name=match_epoch,json=matchEpoch,proto3" json:"match_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,6 +401,20 @@ func (x *PushOrder) GetReceiveTime() *timestamppb.Timestamp {
 		return x.ReceiveTime
 	}
 	return nil
+}
+
+func (x *PushOrder) GetMatchShard() uint32 {
+	if x != nil {
+		return x.MatchShard
+	}
+	return 0
+}
+
+func (x *PushOrder) GetMatchEpoch() uint64 {
+	if x != nil {
+		return x.MatchEpoch
+	}
+	return 0
 }
 
 // Bundle is several messages of a stream as one, which is then one to store,
@@ -540,7 +560,7 @@ const file_posthaste_pipeline_v1_pipeline_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\t \x01(\tR\trequestId\x12\x18\n" +
 	"\aservice\x18\n" +
-	" \x01(\tR\aservice\"\xeb\x02\n" +
+	" \x01(\tR\aservice\"\xad\x03\n" +
 	"\tPushOrder\x12\x17\n" +
 	"\apush_id\x18\x01 \x01(\tR\x06pushId\x12\x1b\n" +
 	"\ttenant_id\x18\x02 \x01(\tR\btenantId\x12'\n" +
@@ -553,7 +573,11 @@ const file_posthaste_pipeline_v1_pipeline_proto_rawDesc = "" +
 	"\brevision\x18\b \x01(\x04R\brevision\x12\x12\n" +
 	"\x04body\x18\t \x01(\fR\x04body\x12=\n" +
 	"\freceive_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\"\x80\x02\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x1f\n" +
+	"\vmatch_shard\x18\v \x01(\rR\n" +
+	"matchShard\x12\x1f\n" +
+	"\vmatch_epoch\x18\f \x01(\x04R\n" +
+	"matchEpoch\"\x80\x02\n" +
 	"\x06Bundle\x128\n" +
 	"\x05parts\x18\x01 \x03(\v2\".posthaste.pipeline.v1.Bundle.PartR\x05parts\x1a\xbb\x01\n" +
 	"\x04Part\x12\x18\n" +
