@@ -24,6 +24,7 @@ func FromWaybill(m *trackingv1.Waybill) Waybill {
 		Signer:        m.GetSigner(),
 		CreateTime:    fromTimestamp(m.GetCreateTime()),
 		UpdateTime:    fromTimestamp(m.GetUpdateTime()),
+		EraseTime:     fromTimestamp(m.GetEraseTime()),
 	}
 	if e := m.GetEstimate(); e != nil {
 		w.Estimate = &Estimate{

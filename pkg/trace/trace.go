@@ -71,6 +71,9 @@ type Waybill struct {
 	Links      []Link
 	CreateTime time.Time
 	UpdateTime time.Time
+	// EraseTime is when its personal data was erased, zero when it was not: then no
+	// event has a text, and none will.
+	EraseTime time.Time
 }
 
 // Estimate is when a source expects the parcel.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,12 +45,6 @@ func run(t *testing.T, file string) map[string]error {
 	return results
 }
 
-// notYet are cases that the product doesn't withstand yet; docs/attacks.md says why. One
-// that passes must leave the list.
-var notYet = []string{
-	"OPS-004", // images by digest
-}
-
 // The cases of the threat model, read in place.
 //
 //nolint:paralleltest // each case measures the memory of the process
@@ -61,8 +54,8 @@ func TestAttacks_AreWithstood(t *testing.T) {
 		t.Skipf("ATTACK CASES NOT PRESENT: %s", file)
 	}
 	for id, err := range run(t, file) {
-		if expected := slices.Contains(notYet, id); expected != (err != nil) {
-			t.Errorf("%s: %v; in the list of those that aren't withstood yet: %t", id, err, expected)
+		if err != nil {
+			t.Errorf("%s: %v", id, err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -63,8 +64,8 @@ func TestInbox_EachEventHasItsEffectOnce(t *testing.T) {
 		wg.Go(func() {
 			for r := uint64(1); r <= revisions; r++ {
 				for s := range subs {
-					p := inboxPush(fmt.Sprint(s), rand.Uint64N(r), r) //nolint:gosec // a test
-					if rand.IntN(2) == 0 {                            //nolint:gosec // a test
+					p := inboxPush(strconv.Itoa(s), rand.Uint64N(r), r) //nolint:gosec // a test
+					if rand.IntN(2) == 0 {
 						if err := take(t.Context(), p, true); err != nil && !errors.Is(err, fault) {
 							t.Error(err)
 						}

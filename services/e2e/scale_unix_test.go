@@ -22,8 +22,11 @@ import (
 // groups are the leases that instances share.
 var groups = []string{"normalizer", "subscription", "query", "delivery"}
 
+// shards are how many each group is divided into.
+const shards = 4
+
 // awaitOwners waits until so many instances own all shards of each group.
-func awaitOwners(t *testing.T, pool *pgxpool.Pool, shards, owners int) {
+func awaitOwners(t *testing.T, pool *pgxpool.Pool, owners int) {
 	t.Helper()
 	for _, g := range groups {
 		await(t, pool, fmt.Sprintf("%d instances own the shards of %s", owners, g), `
@@ -72,9 +75,8 @@ func (ch *chains) until(numbers []string, events int) {
 // was accepted arrives, in order and without a gap.
 func TestScale_TwoOfEachShareTheWorkAndTakeOver(t *testing.T) {
 	t.Parallel()
-	const shards = 4
 	d, pool := startServices(t, 2, fmt.Sprint("--shards=", shards), "--lease=8s")
-	awaitOwners(t, pool, shards, 2)
+	awaitOwners(t, pool, 2)
 
 	var numbers []string
 	for i := range 30 {
@@ -112,12 +114,12 @@ func TestScale_TwoOfEachShareTheWorkAndTakeOver(t *testing.T) {
 	}
 	report()
 	arrived()
-	awaitOwners(t, pool, shards, 1)
+	awaitOwners(t, pool, 1)
 
 	for _, p := range victims {
 		p.start(t)
 	}
-	awaitOwners(t, pool, shards, 2)
+	awaitOwners(t, pool, 2)
 	report()
 	arrived()
 
@@ -130,12 +132,12 @@ func TestScale_TwoOfEachShareTheWorkAndTakeOver(t *testing.T) {
 	t.Cleanup(func() { d.awaken(victims) }) // so that they can be stopped
 	report()
 	arrived()
-	awaitOwners(t, pool, shards, 1)
+	awaitOwners(t, pool, 1)
 	report()
 	d.awaken(victims)
 	report()
 	arrived()
-	awaitOwners(t, pool, shards, 2)
+	awaitOwners(t, pool, 2)
 	report()
 	arrived()
 }

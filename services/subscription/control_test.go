@@ -36,7 +36,8 @@ func TestEndpoint_HasDefaultsAndShowsItsSecretOnce(t *testing.T) {
 		Timeout: durationpb.New(15 * time.Second), State: subscriptionv1.EndpointState_ENDPOINT_STATE_ENABLED,
 		SignatureScheme: subscriptionv1.SignatureScheme_SIGNATURE_SCHEME_HMAC_SHA256,
 	}
-	ignore := protocmp.IgnoreFields(&subscriptionv1.Endpoint{}, "name", "secret", "create_time", "update_time")
+	want.Kind, want.Pace = subscriptionv1.EndpointKind_ENDPOINT_KIND_WEBHOOK, &subscriptionv1.Pace{Tier: subscriptionv1.Tier_TIER_REALTIME}
+	ignore := protocmp.IgnoreFields(&subscriptionv1.Endpoint{}, "name", "secret", "create_time", "update_time", "etag")
 	if diff := cmp.Diff(want, made, protocmp.Transform(), ignore); diff != "" {
 		t.Errorf("endpoint (-want +got):\n%s", diff)
 	}
@@ -145,7 +146,7 @@ func TestEndpoint_ChangesWhatTheMaskNames(t *testing.T) {
 	}
 	want := proto.CloneOf(e)
 	want.Url, want.State, want.Secret = "https://new.example/", subscriptionv1.EndpointState_ENDPOINT_STATE_PAUSED, ""
-	ignore := protocmp.IgnoreFields(&subscriptionv1.Endpoint{}, "update_time")
+	ignore := protocmp.IgnoreFields(&subscriptionv1.Endpoint{}, "update_time", "etag")
 	if diff := cmp.Diff(want, got, protocmp.Transform(), ignore); diff != "" {
 		t.Errorf("changed (-want +got):\n%s", diff)
 	}
@@ -257,7 +258,7 @@ func TestSubscription_HasDefaultsAndNormalForm(t *testing.T) {
 		Tail: durationpb.New(72 * time.Hour), State: subscriptionv1.SubscriptionState_SUBSCRIPTION_STATE_ACTIVE,
 		ExpireTime: timestamppb.New(got.GetCreateTime().AsTime().Add(90 * 24 * time.Hour)),
 	}
-	ignore := protocmp.IgnoreFields(&subscriptionv1.Subscription{}, "name", "create_time", "update_time")
+	ignore := protocmp.IgnoreFields(&subscriptionv1.Subscription{}, "name", "create_time", "update_time", "etag")
 	if diff := cmp.Diff(want, got, protocmp.Transform(), ignore); diff != "" {
 		t.Errorf("subscription (-want +got):\n%s", diff)
 	}
@@ -381,7 +382,7 @@ func TestSubscription_ChangesWhatTheMaskNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ignore := protocmp.IgnoreFields(&subscriptionv1.Subscription{}, "update_time")
+	ignore := protocmp.IgnoreFields(&subscriptionv1.Subscription{}, "update_time", "etag")
 	if diff := cmp.Diff(want, got, protocmp.Transform(), ignore, protocmp.IgnoreEmptyMessages()); diff != "" {
 		t.Errorf("changed (-want +got):\n%s", diff)
 	}

@@ -67,7 +67,7 @@ func (p *pushes) add(ctx context.Context, t *track.Trace, m *pg.Match) {
 		CarrierCode: string(t.Waybill.Carrier), WaybillNumber: string(t.Waybill.Number),
 		AfterRevision: uint64(m.Pushed), Revision: uint64(t.Revision),
 		Body: p.body(ctx, m, t), ReceiveTime: timestamppb.New(receiveTime(t, m.Pushed)),
-		MatchShard: uint32(p.index), MatchEpoch: uint64(p.lease.Epoch), //nolint:gosec // neither is negative
+		MatchShard: uint32(p.index), MatchEpoch: uint64(p.lease.Epoch),
 	})
 	if err != nil {
 		p.err = fmt.Errorf("encode a push: %w", err)

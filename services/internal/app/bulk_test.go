@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -55,7 +56,7 @@ func TestBulk_ImportsAndExportsLines(t *testing.T) {
 				t.Errorf("row %d is %s now, was %s", number, name, before)
 			}
 			names[float64(number)] = name
-			got[fmt.Sprint(number)] = what
+			got[strconv.Itoa(number)] = what
 		}
 		want := map[string]string{
 			"1": "subscribed", "2": "INVALID_ROW <nil>", "4": "INVALID_ARGUMENT subscription.waybill_number", "5": "subscribed",

@@ -57,7 +57,7 @@ func instruments(t *testing.T) map[string]bool {
 }
 
 // maker is a function inside of another that makes instruments: counter("attempts", …).
-type maker struct{ kind, prefix string }
+type maker struct{ kind, prefix, unit string }
 
 func inFunction(body *ast.BlockStmt, names map[string]bool) {
 	makers := make(map[string]maker)
@@ -86,16 +86,16 @@ func inFunction(body *ast.BlockStmt, names map[string]bool) {
 					return true
 				}
 				if name, ok := text(n.Args[0]); ok {
-					series(names, kind, name, inSeconds(n))
+					series(names, kind, name, unit(n))
 				} else if sum, ok := n.Args[0].(*ast.BinaryExpr); ok && within != "" {
 					if prefix, ok := text(sum.X); ok {
-						makers[within] = maker{kind, prefix}
+						makers[within] = maker{kind, prefix, unit(n)}
 					}
 				}
 			case *ast.Ident:
 				if m, ok := makers[f.Name]; ok {
 					if name, ok := text(n.Args[0]); ok {
-						series(names, m.kind, m.prefix+name, false)
+						series(names, m.kind, m.prefix+name, unit(n)+m.unit)
 					}
 				}
 			}
@@ -116,24 +116,22 @@ func text(e ast.Expr) (string, bool) {
 	return s, err == nil
 }
 
-func inSeconds(call *ast.CallExpr) (yes bool) {
+// unit is that of a call that makes an instrument, as a suffix of its name.
+func unit(call *ast.CallExpr) (suffix string) {
 	ast.Inspect(call, func(n ast.Node) bool {
 		if c, ok := n.(*ast.CallExpr); ok && c != call {
 			if s, ok := c.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "WithUnit" && len(c.Args) == 1 {
-				unit, _ := text(c.Args[0])
-				yes = unit == "s"
+				u, _ := text(c.Args[0])
+				suffix = map[string]string{"s": "_seconds", "By": "_bytes"}[u]
 			}
 		}
 		return true
 	})
-	return yes
+	return suffix
 }
 
-// series adds the names that Prometheus shows of an instrument.
-func series(names map[string]bool, kind, name string, seconds bool) {
-	if seconds && !strings.HasSuffix(name, "_seconds") {
-		name += "_seconds"
-	}
+func series(names map[string]bool, kind, name, unit string) {
+	name = strings.TrimSuffix(name, unit) + unit
 	switch {
 	case strings.HasSuffix(kind, "Histogram"):
 		for _, suffix := range []string{"_bucket", "_count", "_sum"} {

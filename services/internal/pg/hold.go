@@ -30,7 +30,7 @@ type LeaseOptions struct {
 // does, it does under owned, which ends when the lease may pass on; ctx asks it to
 // finish.
 func Hold(ctx context.Context, pool *pgxpool.Pool, opts LeaseOptions, work func(ctx, owned context.Context, l Lease) error) error {
-	defer opts.Share.join(pool)()
+	defer opts.Share.join(ctx, pool)()
 	pause := time.NewTicker(opts.Pause)
 	defer pause.Stop()
 	answered := time.Now() // when PostgreSQL did last
@@ -47,7 +47,7 @@ func Hold(ctx context.Context, pool *pgxpool.Pool, opts LeaseOptions, work func(
 			if ok || away || err == nil {
 				answered = time.Now()
 			}
-			opts.Share.letGo(pool, opts.Name, ok && err != nil && ctx.Err() == nil)
+			opts.Share.letGo(ctx, pool, opts.Name, ok && err != nil && ctx.Err() == nil)
 			if ctx.Err() == nil && err != nil {
 				opts.Log.WarnContext(ctx, "a lease was let go; it is taken up again", "lease", opts.Name, "error", err)
 			}

@@ -45,7 +45,7 @@ func NewShare(group, owner string, leases int, ttl time.Duration) *Share {
 }
 
 // join counts a user; the last one that leaves takes the instance's name out.
-func (s *Share) join(pool *pgxpool.Pool) (leave func()) {
+func (s *Share) join(ctx context.Context, pool *pgxpool.Pool) (leave func()) {
 	if s == nil {
 		return func() {}
 	}
@@ -56,16 +56,17 @@ func (s *Share) join(pool *pgxpool.Pool) (leave func()) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.users--; s.users == 0 {
-			s.leave(pool)
+			s.leave(ctx, pool)
 		}
 	}
 }
 
-func (s *Share) leave(pool *pgxpool.Pool) {
+// leave takes the name away, also when ctx has ended.
+func (s *Share) leave(ctx context.Context, pool *pgxpool.Pool) {
 	if !s.present {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	// When it fails, the name expires.
 	_, _ = pool.Exec(ctx, `DELETE FROM lease WHERE name = $1`, s.name())
@@ -115,7 +116,7 @@ func (s *Share) excess(ctx context.Context, pool *pgxpool.Pool, lease string) bo
 
 // letGo says that a lease isn't held, or was not to be had; failed that its work
 // failed.
-func (s *Share) letGo(pool *pgxpool.Pool, lease string, failed bool) {
+func (s *Share) letGo(ctx context.Context, pool *pgxpool.Pool, lease string, failed bool) {
 	if s == nil {
 		return
 	}
@@ -127,7 +128,7 @@ func (s *Share) letGo(pool *pgxpool.Pool, lease string, failed bool) {
 	delete(s.here, lease)
 	if failed {
 		s.failed = time.Now()
-		s.leave(pool)
+		s.leave(ctx, pool)
 	}
 }
 

@@ -45,7 +45,7 @@ func share(t *testing.T, pool *pgxpool.Pool, owner string, leases int, owners *s
 					return errors.New("it can't be done here")
 				}
 				// Whoever begins has a newer epoch than whoever began before.
-				if before, ok := owners.Swap(i, l.Epoch); ok && before.(int64) >= l.Epoch { //nolint:forcetypeassert // it is what was stored
+				if before, ok := owners.Swap(i, l.Epoch); ok && before.(int64) >= l.Epoch { //nolint:forcetypeassert,errcheck // it is what was stored
 					t.Errorf("lease %d passed from epoch %d to %d", i, before, l.Epoch)
 				}
 				s.mu.Lock()
