@@ -64,7 +64,7 @@ func TestInbox_EachEventHasItsEffectOnce(t *testing.T) {
 		wg.Go(func() {
 			for r := uint64(1); r <= revisions; r++ {
 				for s := range subs {
-					p := inboxPush(strconv.Itoa(s), rand.Uint64N(r), r) //nolint:gosec // a test
+					p := inboxPush(strconv.Itoa(s), rand.Uint64N(r), r)
 					if rand.IntN(2) == 0 {
 						if err := take(t.Context(), p, true); err != nil && !errors.Is(err, fault) {
 							t.Error(err)
