@@ -46,8 +46,7 @@ type reachFlags struct {
 func (f *reachFlags) inJSON() bool { return f.JSON || f.Output == "json" }
 
 // dial makes a client of a server. Close it.
-func (f *reachFlags) dial(server string) (*client.Client, error) {
-	var opts []client.Option
+func (f *reachFlags) dial(server string, opts ...client.Option) (*client.Client, error) {
 	here := f.CA == "" && !f.TLS && onThisMachine(server)
 	switch {
 	case here, f.Plaintext:

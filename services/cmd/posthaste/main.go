@@ -35,6 +35,7 @@ type cli struct {
 
 	Feed          feedCmd          `cmd:"" help:"Manage a team's feed on NATS, in a running Posthaste."`
 	CheckReceiver checkReceiverCmd `cmd:"" help:"Play Posthaste against a receiver of callbacks, and say what it does wrong."`
+	Probe         probeCmd         `cmd:"" help:"Follow waybills of its own through a running Posthaste, and count what is missing, late or repeated."`
 
 	Endpoint     endpointCmd     `cmd:"" help:"Manage where pushes go, in a running Posthaste."`
 	Subscription subscriptionCmd `cmd:"" help:"Manage who hears of which waybill, in a running Posthaste."`
