@@ -93,7 +93,7 @@ type StopConfig struct {
 // NATSConfig says where NATS is.
 type NATSConfig struct {
 	URL         SecretURL `help:"NATS servers, such as nats://host:4222, separated by commas. The all-in-one runs its own when this is empty."`
-	Monitor     []string  `placeholder:"URL" help:"Monitoring addresses of the NATS servers, such as http://host:8222, separated by commas. A start is refused when one doesn't sync before it acknowledges; without them nobody checks."`
+	Monitor     []string  `placeholder:"URL" help:"Monitoring addresses of the NATS servers, such as http://host:8222, separated by commas. A start is refused when one doesn't sync before it acknowledges, and waits while half of them or more are silent; without them nobody checks."`
 	Credentials string    `type:"path" help:"Credentials file (.creds) for NATS."`
 
 	Feeds             bool          `help:"Give teams feeds on the all-in-one's NATS, see docs/nats.md. Clients from outside need credentials then. Once on, leave it on: what is stored belongs to an account."`

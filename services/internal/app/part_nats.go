@@ -138,17 +138,30 @@ func checkServer(ctx context.Context, env *Env) error {
 	if err := stream.CheckServerVersion(env.NATS.ConnectedServerVersion()); err != nil {
 		return err
 	}
-	for _, monitor := range env.Config.NATS.Monitor {
-		err := env.await(ctx, "NATS's monitoring address", func(ctx context.Context) error {
-			err := stream.CheckServerSync(ctx, monitor)
-			if _, weak := errors.AsType[*stream.WeakServerError](err); weak {
-				return permanentError{err}
-			}
-			return err
-		})
-		if err != nil {
-			return err
+	return env.await(ctx, "NATS's monitoring addresses", func(ctx context.Context) error { return checkSync(ctx, env.Config.NATS.Monitor) })
+}
+
+// checkSync asks servers whether they sync before they acknowledge. One that
+// doesn't is refused; of those that are silent there may be fewer than answer, as
+// the cluster itself works without them.
+func checkSync(ctx context.Context, monitors []string) error {
+	errs := make([]error, len(monitors))
+	var asked sync.WaitGroup
+	for i, monitor := range monitors {
+		asked.Go(func() { errs[i] = stream.CheckServerSync(ctx, monitor) })
+	}
+	asked.Wait()
+	silent := 0
+	for _, err := range errs {
+		if _, weak := errors.AsType[*stream.WeakServerError](err); weak {
+			return permanentError{err}
 		}
+		if err != nil {
+			silent++
+		}
+	}
+	if silent > 0 && 2*silent >= len(monitors) {
+		return errors.Join(errs...)
 	}
 	return nil
 }

@@ -71,6 +71,9 @@ func CheckServerSync(ctx context.Context, monitor string) error {
 		return fmt.Errorf("ask nats-server for its settings: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask nats-server for its settings: %s answered %s", url, resp.Status)
+	}
 	var answer struct {
 		Version   string `json:"version"`
 		JetStream struct {
