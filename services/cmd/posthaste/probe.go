@@ -88,7 +88,7 @@ func (c *probeCmd) rounds(ctx context.Context, p *probe.Probe, log *slog.Logger)
 		r, err := p.Round(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // it was asked to stop
 		case err != nil && c.Once:
 			return err
 		case err != nil:
@@ -105,7 +105,7 @@ func (c *probeCmd) rounds(ctx context.Context, p *probe.Probe, log *slog.Logger)
 			return nil
 		}
 		if pause.For(ctx, c.Interval) != nil {
-			return nil
+			return nil //nolint:nilerr // it was asked to stop
 		}
 	}
 }

@@ -69,7 +69,7 @@ func (f *posthaste) CancelSubscription(context.Context, string) (client.Subscrip
 	return client.Subscription{}, client.ErrPrecondition // it has ended by itself
 }
 
-func (f *posthaste) ReportEvents(_ context.Context, events []client.ReportedEvent) (client.Report, error) {
+func (f *posthaste) ReportEvents(ctx context.Context, events []client.ReportedEvent) (client.Report, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, e := range events {
@@ -81,19 +81,19 @@ func (f *posthaste) ReportEvents(_ context.Context, events []client.ReportedEven
 		}
 		for _, p := range pushes {
 			p.Type, p.PushID, p.SubscriptionID = payload.TypeTraceUpdated, fmt.Sprint("psh_", f.subs[e.Waybill], "_", p.Revision), f.subs[e.Waybill]
-			f.push(p)
+			f.push(ctx, p)
 		}
 	}
 	return client.Report{Accepted: len(events)}, nil
 }
 
-func (f *posthaste) push(p payload.Push) {
+func (f *posthaste) push(ctx context.Context, p payload.Push) {
 	body, err := json.Marshal(p)
 	if err != nil {
 		f.t.Error(err)
 		return
 	}
-	req, err := http.NewRequestWithContext(f.t.Context(), http.MethodPost, f.url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.url, bytes.NewReader(body))
 	if err != nil {
 		f.t.Error(err)
 		return
@@ -152,7 +152,9 @@ func TestRound_SeesThatAllComes(t *testing.T) {
 
 func TestRound_SeesWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	one := func(after, revision uint64) payload.Push { return payload.Push{AfterRevision: after, Revision: revision} }
+	one := func(after, revision uint64) payload.Push {
+		return payload.Push{AfterRevision: after, Revision: revision}
+	}
 	for name, tt := range map[string]struct {
 		wrong func(number string, revision uint64) []payload.Push
 		want  probe.Result
