@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -177,8 +178,8 @@ func (p *Projector) project(ctx context.Context, changes []*change) error {
 	for i, c := range changes {
 		traces[i] = c.trace
 	}
-	if fault.LostProjection && fault.Now() {
-		traces = traces[1:]
+	if fault.LostProjection {
+		traces = slices.DeleteFunc(traces, func(t *wire.Split) bool { return strings.HasSuffix(t.Waybill.GetWaybillNumber(), "7") })
 	}
 	fault.Crash("project.before")
 	err := p.persist(ctx, traces)

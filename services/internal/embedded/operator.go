@@ -136,7 +136,12 @@ func writeSynced(file string, b []byte) error {
 	if err := os.Rename(file+".new", file); err != nil {
 		return err
 	}
-	d, err := os.Open(filepath.Dir(file))
+	return syncFolder(filepath.Dir(file))
+}
+
+// syncFolder makes the names in a folder survive a power cut.
+func syncFolder(path string) error {
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -292,7 +292,11 @@ func (c *cluster) initialise(ctx context.Context) error {
 	if child.err != nil {
 		return fmt.Errorf("initdb: %w\n%s", child.err, out.String())
 	}
-	if err := os.Rename(unfinished, c.data); err != nil {
+	err = os.Rename(unfinished, c.data)
+	if err == nil && !c.cfg.Volatile {
+		err = syncFolder(filepath.Dir(c.data)) // or a power cut takes the name, and all in it
+	}
+	if err != nil {
 		return fmt.Errorf("initdb: %w", err)
 	}
 	c.cfg.Log.Info("PostgreSQL cluster made", "folder", c.data, "version", c.programs.Version, "took", time.Since(began).Round(time.Millisecond))

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/posthaste/posthaste/pkg/subject"
+	"github.com/posthaste/posthaste/services/internal/fault"
 )
 
 // Health is how an endpoint's breaker stands.
@@ -244,7 +245,9 @@ func ListenForDelivery(ctx context.Context, pool *pgxpool.Pool, begun func(), en
 		case "e:":
 			endpoint(id)
 		case "s:":
-			cancelled(id)
+			if !fault.CancelUnchecked {
+				cancelled(id)
+			}
 		}
 	}
 }

@@ -37,7 +37,7 @@ func newPostgres(dir string, search embedded.Search) (*Postgres, error) {
 	}
 	hba := filepath.Join(dir, "hba.conf")
 	const rules = "local all all trust\nhost all all 127.0.0.0/8 trust\n"
-	if err := os.WriteFile(hba, []byte(rules), 0o644); err != nil { //nolint:gosec // see above
+	if err := writeSynced(hba, rules); err != nil {
 		return nil, err
 	}
 	// An address and not a port of its own: the embedded server's socket has the
@@ -129,4 +129,21 @@ func (p *Postgres) kill() {
 	<-p.pg.Done()
 	_ = p.pg.Stop(context.Background()) // it has ended; this gives its folder up
 	p.pg = nil
+}
+
+// writeSynced writes a file that a power cut doesn't take, nor its name.
+func writeSynced(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644) //nolint:gosec // another user reads it
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
