@@ -125,7 +125,8 @@ func TestPromise_AReceiverGetsWhatItLacks(t *testing.T) {
 				t.Fatalf("got (%d,%d]", p.AfterRevision, p.Revision)
 			}
 		}
-		d.awaitPush(sub.Name, client.PushAcknowledged)
+		// What isn't acknowledged yet is still on its way, and not replayed.
+		d.awaitStatistics(sub.Name, func(s client.PushStatistics) bool { return s.Acknowledged == 3 })
 		j, err := d.Control.ReplayPushes(t.Context(), client.ReplayTarget{Subscription: sub.ID()}, 1, "gap-1")
 		if err != nil || j.Sent != 1 {
 			t.Fatalf("the job is %+v, %v", j, err)
