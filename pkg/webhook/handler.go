@@ -70,17 +70,7 @@ func RetryAfter(delay time.Duration, err error) error {
 // The context that handle gets ends when Posthaste hangs up, which it does
 // after the endpoint's time-out. handle is called by several goroutines.
 func Handler(v *Verifier, handle func(ctx context.Context, p payload.Push) error) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			w.Header().Set("Allow", http.MethodPost)
-			http.Error(w, "pushes are posted", http.StatusMethodNotAllowed)
-			return
-		}
-		body, err := read(w, r)
-		if err != nil {
-			refuseBody(w, err)
-			return
-		}
+	return posted(func(w http.ResponseWriter, r *http.Request, body []byte) {
 		if err := v.Verify(r.Header, body); err != nil {
 			http.Error(w, err.Error(), verifyStatus(err))
 			return
@@ -95,6 +85,23 @@ func Handler(v *Verifier, handle func(ctx context.Context, p payload.Push) error
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
+	})
+}
+
+// posted hands the body of a POST on, and refuses what isn't one or is too large.
+func posted(take func(w http.ResponseWriter, r *http.Request, body []byte)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			http.Error(w, "pushes are posted", http.StatusMethodNotAllowed)
+			return
+		}
+		body, err := read(w, r)
+		if err != nil {
+			refuseBody(w, err)
+			return
+		}
+		take(w, r, body)
 	})
 }
 

@@ -244,17 +244,7 @@ func readKuaidi100(cfg *Kuaidi100Config, r *http.Request, body []byte) (p Kuaidi
 // platformHandler reads a body, has it taken, and answers in the platform's
 // form, whose status is 200 whatever became of it.
 func platformHandler(take func(r *http.Request, body []byte) error, answer func(err error) any) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			w.Header().Set("Allow", http.MethodPost)
-			http.Error(w, "pushes are posted", http.StatusMethodNotAllowed)
-			return
-		}
-		body, err := read(w, r)
-		if err != nil {
-			refuseBody(w, err)
-			return
-		}
+	return posted(func(w http.ResponseWriter, r *http.Request, body []byte) {
 		b, err := json.Marshal(answer(take(r, body)))
 		if err != nil {
 			http.Error(w, "the answer can't be written", http.StatusInternalServerError)

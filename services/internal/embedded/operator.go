@@ -136,16 +136,7 @@ func writeSynced(file string, b []byte) error {
 	if err := os.Rename(file+".new", file); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(file))
-}
-
-// syncFolder makes the names in a folder survive a power cut.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return SyncFolder(filepath.Dir(file))
 }
 
 func (o *operator) account(by nkeys.KeyPair, resolver server.AccountResolver, file, name string, change func(*jwt.AccountClaims)) (nkeys.KeyPair, error) {

@@ -294,7 +294,7 @@ func (c *cluster) initialise(ctx context.Context) error {
 	}
 	err = os.Rename(unfinished, c.data)
 	if err == nil && !c.cfg.Volatile {
-		err = syncFolder(filepath.Dir(c.data)) // or a power cut takes the name, and all in it
+		err = SyncFolder(filepath.Dir(c.data)) // or a power cut takes the name, and all in it
 	}
 	if err != nil {
 		return fmt.Errorf("initdb: %w", err)
